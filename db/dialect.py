@@ -1,0 +1,152 @@
+"""Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Dialect, Engine, Insert, event, insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql import TableClause
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from db.types import UTCDateTime
+
+MYSQL = ("mysql", "mariadb")
+# 1020 record changed since last read (MariaDB >= 11.6.2), 1205 lock wait time-out, 1213 deadlock.
+_RETRYABLE_MYSQL = {1020, 1205, 1213}
+
+
+class utc_now(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
+    """The database's own clock, in UTC with microseconds. Leases never trust a worker's clock."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+class utc_in(FunctionElement[Any]):  # noqa: N801
+    """The database's clock plus a number of seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "sqlite")
+def _now_sqlite(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    # strftime gives milliseconds; the padding keeps the text comparable with what SQLAlchemy writes.
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+@compiles(utc_now)
+def _now_mysql(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(UTC_TIMESTAMP(6))"
+
+
+@compiles(utc_in, "sqlite")
+def _in_sqlite(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
+
+
+@compiles(utc_in)
+def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
+
+
+def insert_ignore(target: TableClause | type[Any]) -> Insert:
+    """An INSERT that leaves rows alone whose unique key is already there."""
+    statement = insert(target)
+    for name in MYSQL:
+        statement = statement.prefix_with("IGNORE", dialect=name)
+    return statement.prefix_with("OR IGNORE", dialect="sqlite")
+
+
+def json_rows(dialect: Dialect, parameter: str, columns: Mapping[str, str]) -> str:
+    """A FROM item that turns the JSON array of objects bound to `parameter` into rows named by `columns`.
+
+    `columns` maps names to MySQL types; SQLite takes the values as they are.
+    """
+    if dialect.name == "sqlite":
+        picked = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
+        return f"(SELECT {picked} FROM json_each(:{parameter}))"
+    picked = ", ".join(f"{name} {kind} PATH '$.{name}' NULL ON EMPTY" for name, kind in columns.items())
+    return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS ({picked}))"
+
+
+def merge_json(dialect: Dialect, old: str, new: str) -> str:
+    """SQL text of the JSON document `old` with the members of `new` laid over it."""
+    return f"json_patch({old}, {new})" if dialect.name == "sqlite" else f"JSON_MERGE_PATCH({old}, {new})"
+
+
+def on_conflict_update(dialect: Dialect, key: str, source: str, assignments: Mapping[str, str]) -> str:
+    """The tail of an INSERT ... SELECT that updates the row holding `key` already.
+
+    In the assignments `{old}` names the stored row's column prefix and `{new}` that of the row being inserted.
+    """
+    old = "" if dialect.name == "sqlite" else f"{source}_target."
+    new = "excluded." if dialect.name == "sqlite" else f"{source}."
+    pairs = ", ".join(f"{c} = {value.format(old=old, new=new)}" for c, value in assignments.items())
+    if dialect.name == "sqlite":
+        return f"ON CONFLICT ({key}) DO UPDATE SET {pairs}"
+    return f"ON DUPLICATE KEY UPDATE {pairs}"
+
+
+def share_lock(session: Session) -> str:
+    """The suffix of a SELECT that takes shared row locks; MariaDB knows only the older spelling."""
+    return "" if session.get_bind().dialect.name == "sqlite" else " LOCK IN SHARE MODE"
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the whole transaction was rolled back by the database and may simply be run again."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    if "database is locked" in str(error.orig):
+        return True
+    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return code in _RETRYABLE_MYSQL
+
+
+def engine_options(url_name: str) -> dict[str, Any]:
+    """Arguments of `create_engine` for the database family of the URL."""
+    if url_name == "sqlite":
+        return {"connect_args": {"timeout": 30, "check_same_thread": False}}
+    return {
+        "isolation_level": "READ COMMITTED",
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "pool_size": 10,
+        "max_overflow": 20,
+        "connect_args": {
+            "connect_timeout": 10,
+            "charset": "utf8mb4",
+            "init_command": "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,ONLY_FULL_GROUP_BY'",
+        },
+    }
+
+
+def prepare_engine(engine: Engine) -> None:
+    """Set what SQLite needs on each connection and transaction; nothing to do for the servers."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "busy_timeout = 30000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A writer takes the lock at once: an upgrade in the middle of a transaction could not be waited for.
+        mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+        connection.exec_driver_sql(f"BEGIN {mode}")

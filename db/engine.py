@@ -1,0 +1,87 @@
+"""Connections, sessions and transactions. The outermost owner of a unit of work calls `Database.run`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from random import uniform
+from typing import TypeVar
+
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.dialect import engine_options, is_retryable, prepare_engine
+from db.errors import DatabaseUrlInvalid
+from settings import get_settings
+
+T = TypeVar("T")
+MAX_ATTEMPTS = 8
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for `url`.
+
+    Raises:
+        DatabaseUrlInvalid: the URL cannot be read or names an unsupported database.
+    """
+    try:
+        parsed = make_url(url)
+        family = parsed.get_backend_name()
+        if family not in ("sqlite", "mysql", "mariadb"):
+            raise DatabaseUrlInvalid(f"{family} is not supported")
+        if family == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, **engine_options(family))
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DatabaseUrlInvalid(str(error).split("\n")[0]) from error
+    prepare_engine(engine)
+    return engine
+
+
+def session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Sessions that keep loaded values after commit: they are handed out as plain facts."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+class Database:
+    """One engine and the two ways to use it: reading, and writing in a transaction that may be run again."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = session_factory(engine)
+        self._reading = session_factory(engine.execution_options(sqlite_begin="DEFERRED"))
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for SELECTs; whatever it changed is thrown away."""
+        with self._reading() as session:
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction, committed at the end. For work that cannot be run twice; prefer `run`."""
+        with self._writing.begin() as session:
+            yield session
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one transaction and commit; run all of it again when the database rolled it back.
+
+        `work` must have no effect outside the session.
+        """
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                with self._writing.begin() as session:
+                    return work(session)
+            except DBAPIError as error:
+                if attempt == MAX_ATTEMPTS or not is_retryable(error):
+                    raise
+                time.sleep(uniform(0.5, 1.0) * min(0.02 * 2**attempt, 1.0))
+        raise AssertionError("unreachable")
+
+
+@lru_cache
+def get_database() -> Database:
+    """The database of this process, from `ICS_DATABASE_URL`."""
+    return Database(make_engine(get_settings().database_url))

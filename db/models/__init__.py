@@ -1,0 +1,37 @@
+"""Tables, one aggregate a file. Importing this package registers all of them on `Base.metadata`."""
+
+from db.models.clients import Client, ClientList, ClientListMember
+from db.models.executions import Batch, ExecutionStep, FlowExecution, Message
+from db.models.feedback import Event, SendmodeStats, Stats, WebhookDelivery
+from db.models.flows import Flow, FlowSchedule, FlowStep
+from db.models.imports import ImportReject, MemberImport, MemberImportChunk
+from db.models.operations import ApiToken, Approval, FailedJob
+from db.models.suppressions import Gate, Unsubscribed
+from db.models.templates import Template, TemplateVersion
+
+__all__ = [
+    "ApiToken",
+    "Approval",
+    "Batch",
+    "Client",
+    "ClientList",
+    "ClientListMember",
+    "Event",
+    "ExecutionStep",
+    "FailedJob",
+    "Flow",
+    "FlowExecution",
+    "FlowSchedule",
+    "FlowStep",
+    "Gate",
+    "ImportReject",
+    "MemberImport",
+    "MemberImportChunk",
+    "Message",
+    "SendmodeStats",
+    "Stats",
+    "Template",
+    "TemplateVersion",
+    "Unsubscribed",
+    "WebhookDelivery",
+]

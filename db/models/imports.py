@@ -1,0 +1,67 @@
+"""Member imports: a file on its way to becoming clients."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.base import Base, CreatedAt, Id, UpdatedAt, table
+from db.states import ImportState
+from db.types import BigId, JsonDoc, UTCDateTime, blob, exact, word
+
+
+class MemberImport(Base):
+    """`done_rows` rows of the file are committed: an import that was cut goes on after them."""
+
+    __tablename__ = table("member_imports")
+
+    id: Mapped[Id]
+    uid: Mapped[str] = mapped_column(exact(12), unique=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    size_bytes: Mapped[int] = mapped_column(BigId)
+    client_list_id: Mapped[int | None] = mapped_column(BigId)
+    mapping: Mapped[dict[str, Any]] = mapped_column(JsonDoc)
+    state: Mapped[ImportState] = mapped_column(word(ImportState), default=ImportState.QUEUED)
+    error: Mapped[str | None] = mapped_column(Text)
+    total_rows: Mapped[int | None] = mapped_column(Integer)
+    done_rows: Mapped[int] = mapped_column(Integer, default=0)
+    created_count: Mapped[int] = mapped_column(Integer, default=0)
+    updated_count: Mapped[int] = mapped_column(Integer, default=0)
+    duplicate_count: Mapped[int] = mapped_column(Integer, default=0)
+    rejected_count: Mapped[int] = mapped_column(Integer, default=0)
+    warning_count: Mapped[int] = mapped_column(Integer, default=0)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
+    dispatched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[UpdatedAt]
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class MemberImportChunk(Base):
+    """A piece of the uploaded file: kept in the database, so that any worker on any machine can read it."""
+
+    __tablename__ = table("member_import_chunks")
+
+    import_id: Mapped[int] = mapped_column(
+        ForeignKey(MemberImport.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    ordinal: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(blob(2**24 - 1))
+
+
+class ImportReject(Base):
+    """A row that was left out, or a cell that was (`severity` warning: the row itself was kept)."""
+
+    __tablename__ = table("member_import_rejects")
+
+    id: Mapped[Id]
+    import_id: Mapped[int] = mapped_column(ForeignKey(MemberImport.id, ondelete="CASCADE"), index=True)
+    severity: Mapped[str] = mapped_column(String(8))
+    row_number: Mapped[int] = mapped_column(Integer)
+    column_name: Mapped[str] = mapped_column(String(150))
+    value: Mapped[str] = mapped_column(String(100))
+    reason: Mapped[str] = mapped_column(String(40))
+    message: Mapped[str] = mapped_column(String(300))

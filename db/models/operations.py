@@ -1,0 +1,55 @@
+"""What the operator looks at: tokens, work that gave up, and decisions of people."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.base import Base, CreatedAt, Id, table
+from db.states import JobState
+from db.types import BigId, JsonDoc, UTCDateTime, exact, word
+
+
+class ApiToken(Base):
+    """A bearer token; only its SHA-256 is kept. `hint` is its beginning, to tell tokens apart."""
+
+    __tablename__ = table("api_tokens")
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(String(100))
+    token_hash: Mapped[str] = mapped_column(exact(64), unique=True)
+    hint: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+
+class FailedJob(Base):
+    """A unit of work that gave up, kept for people to see and retry. `subject` says what: ids only."""
+
+    __tablename__ = table("failed_jobs")
+
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(String(40))
+    execution_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    subject: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
+    error: Mapped[str] = mapped_column(Text)
+    state: Mapped[JobState] = mapped_column(word(JobState), default=JobState.OPEN)
+    failed_at: Mapped[CreatedAt]
+    retried_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    __table_args__ = (Index(None, "state", "id"),)
+
+
+class Approval(Base):
+    """A decision that only a person may take, such as sending again what may have been sent: who, when, what."""
+
+    __tablename__ = table("approvals")
+
+    id: Mapped[Id]
+    action: Mapped[str] = mapped_column(String(40))
+    execution_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    approved_by: Mapped[str] = mapped_column(String(100))
+    details: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
+    approved_at: Mapped[CreatedAt]

@@ -1,0 +1,459 @@
+"""Flow executions and every change of their state. The ledger decides what is sent; these decide whether to."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.dialect import utc_in, utc_now
+from db.errors import Conflict, NotFound
+from db.models import (
+    Batch,
+    ExecutionStep,
+    FailedJob,
+    Flow,
+    FlowExecution,
+    FlowStep,
+    Message,
+    SendmodeStats,
+    Stats,
+    Template,
+    TemplateVersion,
+)
+from db.queries.pages import Page, page_of
+from db.queries.snapshot import insert_snapshot
+from db.queries.stats import move_stats
+from db.states import (
+    OPEN_MESSAGE_STATES,
+    BatchState,
+    Channel,
+    ExecutionState,
+    MessageState,
+    StepKind,
+)
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+RUNNING = (ExecutionState.PREPARING, ExecutionState.SENDING)
+
+
+def new_uid() -> str:
+    """12 random characters that make message references unique across installations."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(12))
+
+
+def insert_execution(
+    session: Session,
+    flow: Flow,
+    *,
+    trigger_key: str | None = None,
+    scheduled_for: datetime | None = None,
+    state: ExecutionState = ExecutionState.QUEUED,
+    reason: str | None = None,
+) -> FlowExecution:
+    """A new execution with its steps frozen: template versions and sender stay as they are now.
+
+    `trigger_key` names the occurrence that caused it; the same one again returns the execution it made.
+    """
+    if trigger_key is not None:
+        there = _find_by_trigger(session, flow.id, trigger_key)
+        if there is not None:
+            return there
+    execution = FlowExecution(
+        uid=new_uid(),
+        flow_id=flow.id,
+        state=state,
+        reason=reason,
+        trigger_key=trigger_key,
+        scheduled_for=scheduled_for,
+    )
+    try:
+        with session.begin_nested():
+            session.add(execution)
+    except IntegrityError:
+        there = _find_by_trigger(session, flow.id, trigger_key or "")
+        if there is None:
+            raise
+        return there
+    session.add_all(_frozen_steps(session, flow, execution.id))
+    session.flush()
+    return execution
+
+
+def get_execution(session: Session, execution_id: int) -> FlowExecution:
+    found = session.get(FlowExecution, execution_id)
+    if found is None:
+        raise NotFound("flow execution", execution_id)
+    return found
+
+
+def get_execution_step(session: Session, step_id: int) -> tuple[ExecutionStep, TemplateVersion]:
+    """A frozen step and the template version it sends."""
+    step = session.get(ExecutionStep, step_id)
+    if step is None:
+        raise NotFound("execution step", step_id)
+    return step, session.get_one(TemplateVersion, step.template_version_id)
+
+
+def list_steps(session: Session, execution_id: int) -> Sequence[ExecutionStep]:
+    return session.scalars(
+        select(ExecutionStep)
+        .where(ExecutionStep.execution_id == execution_id)
+        .order_by(ExecutionStep.position)
+    ).all()
+
+
+def list_executions(
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    flow_id: int | None = None,
+    state: ExecutionState | None = None,
+) -> Page[FlowExecution]:
+    query = select(FlowExecution)
+    if flow_id is not None:
+        query = query.where(FlowExecution.flow_id == flow_id)
+    if state is not None:
+        query = query.where(FlowExecution.state == state)
+    return page_of(session, query, FlowExecution.id, after=after, limit=limit)
+
+
+def list_messages(
+    session: Session, execution_id: int, *, after: int, limit: int, state: MessageState | None = None
+) -> Page[Message]:
+    query = select(Message).where(Message.execution_id == execution_id)
+    if state is not None:
+        query = query.where(Message.state == state)
+    return page_of(session, query, Message.id, after=after, limit=limit)
+
+
+def count_exclusions(session: Session, execution_id: int) -> dict[str, int]:
+    """Excluded messages by reason."""
+    rows = session.execute(
+        select(Message.reason, func.count())
+        .where(Message.execution_id == execution_id, Message.state == MessageState.EXCLUDED)
+        .group_by(Message.reason)
+    )
+    return {reason or "": count for reason, count in rows}
+
+
+def count_batches(session: Session, execution_id: int) -> int:
+    return session.scalars(
+        select(func.count()).select_from(Batch).where(Batch.execution_id == execution_id)
+    ).one()
+
+
+def prepare_execution(
+    session: Session, execution_id: int, *, batch_sizes: dict[Channel, int]
+) -> ExecutionState:
+    """Write the snapshot and open the execution for sending, in one transaction; returns the state after it.
+
+    Whoever comes second waits for the row and finds the work done, so that two runs never make two snapshots.
+    """
+    execution = _lock(session, execution_id)
+    if execution.state not in (ExecutionState.QUEUED, ExecutionState.PREPARING):
+        return execution.state
+    for step in list_steps(session, execution_id):
+        insert_snapshot(session, execution, step, batch_sizes[step.channel])
+    _set_state(session, execution_id, ExecutionState.SENDING)
+    return ExecutionState.SENDING
+
+
+def start_execution(session: Session, execution_id: int) -> ExecutionState:
+    """Mark a queued execution as being prepared; returns the state after it."""
+    _lock(session, execution_id)
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id, FlowExecution.state == ExecutionState.QUEUED)
+        .values(
+            state=ExecutionState.PREPARING,
+            started_at=func.coalesce(FlowExecution.started_at, utc_now()),
+            heartbeat_at=utc_now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(select(FlowExecution.state).where(FlowExecution.id == execution_id)).one()
+
+
+def heartbeat(session: Session, execution_id: int) -> None:
+    """Say that a run is working on the execution."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(heartbeat_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def settle_execution(session: Session, execution_id: int) -> ExecutionState:
+    """Close the execution if every message is in a final state; keep it `settling` while some are unknown."""
+    execution = _lock(session, execution_id)
+    if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING):
+        return execution.state
+    open_states = count_open(session, execution_id)
+    if open_states.get(MessageState.PENDING) or open_states.get(MessageState.SENDING):
+        return execution.state
+    after = ExecutionState.SETTLING if open_states else ExecutionState.COMPLETED
+    reason = None
+    if after is ExecutionState.SETTLING:
+        reason = f"{open_states[MessageState.UNKNOWN]} messages have an unknown outcome and wait for evidence"
+    _set_state(session, execution_id, after, reason=reason)
+    return after
+
+
+def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
+    """Messages that are not in a final state, counted in the ledger itself."""
+    rows = session.execute(
+        select(Message.state, func.count())
+        .where(Message.execution_id == execution_id, Message.state.in_(OPEN_MESSAGE_STATES))
+        .group_by(Message.state)
+    )
+    return {state: count for state, count in rows}
+
+
+def pause_execution(session: Session, execution_id: int, *, reason: str) -> FlowExecution:
+    """Stop claiming batches. What is in the socket already is recorded as usual."""
+    allowed = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
+    return _transition(session, execution_id, allowed, ExecutionState.PAUSED, reason=reason)
+
+
+def resume_execution(session: Session, execution_id: int) -> FlowExecution:
+    """Let a paused or held execution go on; it is queued for a new Prefect run."""
+    execution = _lock(session, execution_id)
+    if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
+        raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
+    has_snapshot = session.get(Stats, execution_id) is not None
+    after = ExecutionState.SENDING if has_snapshot else ExecutionState.QUEUED
+    _set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
+    return _fresh(session, execution_id)
+
+
+def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
+    """Take back everything that is still pending; what was sent stays sent."""
+    execution = _lock(session, execution_id)
+    if execution.state.is_final:
+        raise Conflict(f"the execution is {execution.state} already")
+    moved: Any = session.execute(
+        update(Message)
+        .where(Message.execution_id == execution_id, Message.state == MessageState.PENDING)
+        .values(state=MessageState.CANCELLED)
+        .execution_options(synchronize_session=False)
+    )
+    _set_state(session, execution_id, ExecutionState.CANCELLED, reason="cancelled by a person")
+    move_stats(session, execution_id, {"pending": -moved.rowcount, "cancelled": moved.rowcount})
+    return _fresh(session, execution_id)
+
+
+def fail_execution(session: Session, execution_id: int, *, error: str) -> None:
+    """Give up on an execution that cannot be prepared, with a failed job for people to see."""
+    execution = _lock(session, execution_id)
+    if execution.state.is_final:
+        return
+    _set_state(session, execution_id, ExecutionState.FAILED, reason=error[:2000])
+    subject = {"execution_id": execution_id}
+    session.add(
+        FailedJob(kind="prepare_execution", execution_id=execution_id, subject=subject, error=error[:2000])
+    )
+    session.flush()
+
+
+def pause_with_failed_job(session: Session, execution_id: int, batch_id: int, *, error: str) -> None:
+    """The provider refuses our requests as such (key, sender, size): stop before the next batch is refused too."""
+    execution = _lock(session, execution_id)
+    if execution.state is ExecutionState.SENDING:
+        _set_state(session, execution_id, ExecutionState.PAUSED, reason=error[:2000])
+    subject = {"execution_id": execution_id, "batch_id": batch_id}
+    session.add(
+        FailedJob(kind="request_refused", execution_id=execution_id, subject=subject, error=error[:2000])
+    )
+    session.flush()
+
+
+def resend_unknown(session: Session, execution_id: int) -> int:
+    """Unknown → pending, by a person's word (see `approvals`). Returns the number of messages."""
+    execution = _lock(session, execution_id)
+    if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED):
+        raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
+    session.execute(
+        update(Batch)
+        .where(Batch.execution_id == execution_id, Batch.state == BatchState.UNKNOWN)
+        .values(state=BatchState.PENDING, attempts=0, not_before=None, token=Batch.token + 1)
+        .execution_options(synchronize_session=False)
+    )
+    moved: Any = session.execute(
+        update(Message)
+        .where(Message.execution_id == execution_id, Message.state == MessageState.UNKNOWN)
+        .values(state=MessageState.PENDING)
+        .execution_options(synchronize_session=False)
+    )
+    if execution.state is ExecutionState.SETTLING:
+        _set_state(session, execution_id, ExecutionState.SENDING, heartbeat_at=None, dispatched_at=None)
+    move_stats(session, execution_id, {"unknown": -moved.rowcount, "pending": moved.rowcount})
+    return int(moved.rowcount)
+
+
+def list_undispatched(
+    session: Session, *, limit: int, orphan_seconds: int, grace_seconds: int = 5
+) -> Sequence[int]:
+    """Executions that need a Prefect run: queued or resumed ones nobody asked for, and those whose run died.
+
+    `grace_seconds` leaves the process that inserted the row the time to ask for the run itself. A run that was
+    asked for but has shown no heartbeat within `orphan_seconds` counts as dead; a needless second run is harmless.
+    """
+    last_sign = func.coalesce(FlowExecution.heartbeat_at, FlowExecution.dispatched_at)
+    stale = and_(
+        FlowExecution.state.in_([ExecutionState.QUEUED, *RUNNING]),
+        or_(
+            and_(last_sign.is_(None), FlowExecution.updated_at < utc_in(-grace_seconds)),
+            last_sign < utc_in(-orphan_seconds),
+        ),
+    )
+    return session.scalars(
+        select(FlowExecution.id).where(stale).order_by(FlowExecution.id).limit(limit)
+    ).all()
+
+
+def list_settling(session: Session, *, limit: int) -> Sequence[int]:
+    """Executions that only wait for evidence."""
+    return session.scalars(
+        select(FlowExecution.id)
+        .where(FlowExecution.state == ExecutionState.SETTLING)
+        .order_by(FlowExecution.id)
+        .limit(limit)
+    ).all()
+
+
+def next_attempt(session: Session, execution_id: int) -> FlowExecution:
+    """Count one more Prefect run that is about to be asked for."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(attempt=FlowExecution.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+    return _fresh(session, execution_id)
+
+
+def record_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
+    """Prefect took the run."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(prefect_flow_run_id=flow_run_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def release_dispatch(session: Session, execution_id: int) -> None:
+    """Prefect could not be reached: leave the execution to the dispatcher."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(dispatched_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def get_summary(
+    session: Session, execution_id: int
+) -> tuple[FlowExecution, Flow, Stats | None, SendmodeStats | None]:
+    """An execution, its flow and its counts in one read; the counts are None before the snapshot."""
+    row = session.execute(
+        select(FlowExecution, Flow, Stats, SendmodeStats)
+        .join(Flow, Flow.id == FlowExecution.flow_id)
+        .outerjoin(Stats, Stats.execution_id == FlowExecution.id)
+        .outerjoin(SendmodeStats, SendmodeStats.execution_id == FlowExecution.id)
+        .where(FlowExecution.id == execution_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("flow execution", execution_id)
+    return row[0], row[1], row[2], row[3]
+
+
+def _frozen_steps(session: Session, flow: Flow, execution_id: int) -> list[ExecutionStep]:
+    rows = session.execute(
+        select(FlowStep, Template, TemplateVersion)
+        .join(Template, Template.id == FlowStep.template_id)
+        .join(
+            TemplateVersion,
+            and_(
+                TemplateVersion.template_id == Template.id,
+                TemplateVersion.version == Template.current_version,
+            ),
+        )
+        .where(FlowStep.flow_id == flow.id, FlowStep.kind == StepKind.SEND)
+        .order_by(FlowStep.position)
+    ).all()
+    if not rows or flow.client_list_id is None:
+        raise Conflict(f"flow {flow.id} has no send step with a template, or no client list")
+    return [
+        ExecutionStep(
+            execution_id=execution_id,
+            position=step.position,
+            channel=template.channel,
+            template_version_id=version.id,
+            client_list_id=flow.client_list_id,
+            sender=flow.sender,
+            requires_consent=flow.requires_consent,
+        )
+        for step, template, version in rows
+    ]
+
+
+def _find_by_trigger(session: Session, flow_id: int, trigger_key: str) -> FlowExecution | None:
+    return session.scalars(
+        select(FlowExecution).where(
+            FlowExecution.flow_id == flow_id, FlowExecution.trigger_key == trigger_key
+        )
+    ).one_or_none()
+
+
+def _lock(session: Session, execution_id: int) -> FlowExecution:
+    found = session.scalars(
+        select(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("flow execution", execution_id)
+    return found
+
+
+def _fresh(session: Session, execution_id: int) -> FlowExecution:
+    return session.scalars(
+        select(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _transition(
+    session: Session,
+    execution_id: int,
+    allowed: tuple[ExecutionState, ...],
+    target: ExecutionState,
+    **values: Any,
+) -> FlowExecution:
+    execution = _lock(session, execution_id)
+    if execution.state not in allowed:
+        words = ", ".join(allowed)
+        raise Conflict(f"the execution is {execution.state}; it can become {target} only from: {words}")
+    _set_state(session, execution_id, target, **values)
+    return _fresh(session, execution_id)
+
+
+def _set_state(session: Session, execution_id: int, state: ExecutionState, **values: Any) -> None:
+    if state.is_final:
+        values["finished_at"] = utc_now()
+    values.setdefault("reason", None)
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(state=state, **values)
+        .execution_options(synchronize_session=False)
+    )

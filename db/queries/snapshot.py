@@ -1,0 +1,142 @@
+"""The audience of an execution, written into the ledger by two statements whatever its size."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, null, select
+from sqlalchemy.orm import Session
+
+from db.models import Batch, Client, ClientListMember, ExecutionStep, FlowExecution, Message, Unsubscribed
+from db.models.suppressions import EVERYWHERE
+from db.queries.stats import insert_stats, move_stats
+from db.states import BatchState, Channel, Consent, Exclusion, MessageState
+
+
+def insert_snapshot(
+    session: Session, execution: FlowExecution, step: ExecutionStep, batch_size: int
+) -> dict[str, int]:
+    """Write one message per client of the list, excluded ones too with the reason, and cut the rest into batches.
+
+    Returns the count per message state.
+    """
+    session.execute(
+        insert(Message).from_select(
+            ["execution_id", "step_id", "client_id", "channel", "address", "state", "reason", "feedback"],
+            _rows(execution, step),
+            include_defaults=False,
+        )
+    )
+    session.execute(_cut(execution.id, step.id, batch_size))
+    counts = _count_by_state(session, execution.id, step.id)
+    insert_stats(session, execution.id)
+    move_stats(session, execution.id, {"intended": sum(counts.values()), **counts})
+    return counts
+
+
+def audience(flow_id: int, list_id: int, channel: Channel, requires_consent: bool) -> Select[Any]:
+    """Rows (client_id, address, reason) of a list for a channel; a reason means that the client is excluded."""
+    address = Client.email if channel is Channel.EMAIL else Client.phone
+    consent = Client.email_consent if channel is Channel.EMAIL else Client.sms_consent
+    refused = consent != Consent.GRANTED if requires_consent else consent == Consent.DENIED
+    found = (
+        select(
+            Client.id.label("client_id"),
+            address.label("address"),
+            case(
+                (address.is_(None), Exclusion.NO_ADDRESS.value),
+                (refused, Exclusion.NO_CONSENT.value),
+                (_suppressed(channel, address, EVERYWHERE), Exclusion.SUPPRESSED.value),
+                (_suppressed(channel, address, flow_id), Exclusion.SUPPRESSED_FOR_FLOW.value),
+                else_=null(),
+            ).label("reason"),
+        )
+        .join(ClientListMember, ClientListMember.client_id == Client.id)
+        .where(ClientListMember.client_list_id == list_id)
+    )
+    # Emails are unique among clients (they are the identity key); a phone may be shared by a family.
+    return found if channel is Channel.EMAIL else _first_of_each_address(found)
+
+
+def _rows(execution: FlowExecution, step: ExecutionStep) -> Select[Any]:
+    rows = audience(execution.flow_id, step.client_list_id, step.channel, step.requires_consent).subquery(
+        "audience"
+    )
+    state = case((rows.c.reason.is_(None), MessageState.PENDING.value), else_=MessageState.EXCLUDED.value)
+    return select(
+        literal(execution.id),
+        literal(step.id),
+        rows.c.client_id,
+        literal(step.channel.value),
+        rows.c.address,
+        state,
+        rows.c.reason,
+        literal(0),
+    ).order_by(rows.c.client_id)
+
+
+def _first_of_each_address(found: Select[Any]) -> Select[Any]:
+    rows = found.subquery("found")
+    # Clients that are excluded anyway come last, so that they do not take the place of one who is not.
+    order = (case((rows.c.reason.is_(None), 0), else_=1), rows.c.client_id)
+    ranked = select(
+        rows, func.row_number().over(partition_by=rows.c.address, order_by=order).label("place")
+    ).subquery("ranked")
+    is_copy = and_(ranked.c.reason.is_(None), ranked.c.place > 1)
+    reason = case((is_copy, Exclusion.DUPLICATE_ADDRESS.value), else_=ranked.c.reason)
+    return select(ranked.c.client_id, ranked.c.address, reason.label("reason"))
+
+
+def _suppressed(channel: Channel, address: ColumnElement[Any] | Any, scope: int) -> ColumnElement[bool]:
+    return exists().where(
+        Unsubscribed.channel == channel,
+        Unsubscribed.address == address,
+        Unsubscribed.scope == scope,
+        Unsubscribed.active.is_(True),
+    )
+
+
+def _cut(execution_id: int, step_id: int, batch_size: int) -> Any:
+    number = func.row_number().over(order_by=Message.id) - 1
+    pending = (
+        select(Message.id.label("id"), number.label("number"))
+        .where(
+            Message.execution_id == execution_id,
+            Message.state == MessageState.PENDING,
+            Message.step_id == step_id,
+        )
+        .subquery("pending")
+    )
+    batch = pending.c.number // batch_size
+    rows = (
+        select(
+            literal(execution_id),
+            literal(step_id),
+            func.min(pending.c.id),
+            func.max(pending.c.id),
+            func.count(),
+            literal(BatchState.PENDING.value),
+            literal(0),
+            literal(0),
+        )
+        .group_by(batch)
+        .order_by(func.min(pending.c.id))
+    )
+    columns = [
+        "execution_id",
+        "step_id",
+        "first_message_id",
+        "last_message_id",
+        "size",
+        "state",
+        "token",
+        "attempts",
+    ]
+    return insert(Batch).from_select(columns, rows, include_defaults=False)
+
+
+def _count_by_state(session: Session, execution_id: int, step_id: int) -> dict[str, int]:
+    groups = session.execute(
+        select(Message.state, func.count())
+        .where(Message.execution_id == execution_id, Message.step_id == step_id)
+        .group_by(Message.state)
+    )
+    return {state.value: count for state, count in groups}

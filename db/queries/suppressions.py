@@ -1,0 +1,108 @@
+"""Suppressions: who must not be written to, and since when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from db.dialect import insert_ignore
+from db.errors import NotFound
+from db.models import Gate, Unsubscribed
+from db.models.suppressions import EVERYWHERE
+from db.queries.ledger import SUPPRESSION_GATE
+from db.queries.pages import Page, page_of
+from db.states import Channel, SuppressionReason
+
+
+@dataclass(frozen=True)
+class SuppressionChange:
+    """A wish about an address: suppress it (`active`) or lift the suppression of the same reason."""
+
+    channel: Channel
+    address: str
+    reason: SuppressionReason
+    effective_at: datetime
+    source: str
+    active: bool = True
+    scope: int = EVERYWHERE
+    evidence: str | None = None
+
+
+def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -> None:
+    """Store the changes; per row the latest `effective_at` wins, and of a tie the suppression.
+
+    Holds the gate until commit, so that no batch commits `sending` with one of these addresses afterwards.
+    """
+    if not changes:
+        return
+    lock_gate(session)
+    for change in sorted(changes, key=lambda c: (c.channel, c.address, c.scope, c.reason)):
+        _apply(session, change)
+
+
+def lock_gate(session: Session) -> None:
+    """Take the gate alone; taken first in a transaction that also touches messages, to keep one order of locks."""
+    session.execute(select(Gate.name).where(Gate.name == SUPPRESSION_GATE).with_for_update()).all()
+
+
+def is_suppressed(session: Session, channel: Channel, address: str, flow_id: int = EVERYWHERE) -> bool:
+    """Whether the address is suppressed everywhere or for the flow."""
+    found = session.scalars(
+        select(Unsubscribed.id)
+        .where(
+            Unsubscribed.channel == channel,
+            Unsubscribed.address == address,
+            Unsubscribed.scope.in_([EVERYWHERE, flow_id]),
+            Unsubscribed.active.is_(True),
+        )
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+def list_suppressions(
+    session: Session, *, after: int, limit: int, channel: Channel | None = None
+) -> Page[Unsubscribed]:
+    """Active suppressions in the order they were made."""
+    query = select(Unsubscribed).where(Unsubscribed.active.is_(True))
+    if channel is not None:
+        query = query.where(Unsubscribed.channel == channel)
+    return page_of(session, query, Unsubscribed.id, after=after, limit=limit)
+
+
+def get_suppression(session: Session, suppression_id: int) -> Unsubscribed:
+    found = session.get(Unsubscribed, suppression_id)
+    if found is None:
+        raise NotFound("suppression", suppression_id)
+    return found
+
+
+def _apply(session: Session, change: SuppressionChange) -> None:
+    key = (
+        Unsubscribed.channel == change.channel,
+        Unsubscribed.address == change.address,
+        Unsubscribed.scope == change.scope,
+        Unsubscribed.reason == change.reason,
+    )
+    values = {
+        "active": change.active,
+        "effective_at": change.effective_at,
+        "source": change.source,
+        "evidence": change.evidence,
+    }
+    inserted: Any = session.execute(
+        insert_ignore(Unsubscribed).values(
+            channel=change.channel, address=change.address, scope=change.scope, reason=change.reason, **values
+        )
+    )
+    if inserted.rowcount:
+        return
+    is_later = Unsubscribed.effective_at < change.effective_at
+    if change.active:
+        is_later |= (Unsubscribed.effective_at == change.effective_at) & Unsubscribed.active.is_(False)
+    session.execute(
+        update(Unsubscribed).where(*key, is_later).values(values).execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,169 @@
+"""The words of the ledger: states, reasons and feedback. Pure; imported by every room that decides something."""
+
+from enum import IntFlag, StrEnum
+
+
+class Channel(StrEnum):
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class Consent(StrEnum):
+    """What a client said about being written to on a channel. `DENIED` is never written to."""
+
+    UNKNOWN = "unknown"
+    GRANTED = "granted"
+    DENIED = "denied"
+
+
+class ListKind(StrEnum):
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+
+
+class FlowState(StrEnum):
+    """Only an active flow can be sent or scheduled, and has a deployment in Prefect."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class StepKind(StrEnum):
+    SEND = "send"
+
+
+class ExecutionState(StrEnum):
+    """The life of a flow execution.
+
+    `HELD` waits for a person (a missed schedule whose policy is to ask). `SETTLING` has nothing left to send but
+    waits for evidence on messages whose outcome is unknown.
+    """
+
+    HELD = "held"
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    SENDING = "sending"
+    PAUSED = "paused"
+    SETTLING = "settling"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self in {ExecutionState.COMPLETED, ExecutionState.CANCELLED, ExecutionState.FAILED}
+
+
+class MessageState(StrEnum):
+    PENDING = "pending"
+    EXCLUDED = "excluded"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+OPEN_MESSAGE_STATES = (MessageState.PENDING, MessageState.SENDING, MessageState.UNKNOWN)
+
+
+class Exclusion(StrEnum):
+    """Why a client of the audience is not written to; stored in `messages.reason`."""
+
+    NO_ADDRESS = "no_address"
+    NO_CONSENT = "no_consent"
+    SUPPRESSED = "suppressed"
+    SUPPRESSED_FOR_FLOW = "suppressed_for_flow"
+    DUPLICATE_ADDRESS = "duplicate_address"
+    CLIENT_DELETED = "client_deleted"
+
+
+class Failure(StrEnum):
+    """Why a message failed for certain; a provider's own words follow after a colon."""
+
+    RENDER = "render"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PARTS = "too_many_parts"
+    REFUSED = "refused"
+    GAVE_UP = "gave_up"
+
+
+class BatchState(StrEnum):
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    DONE = "done"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+class SuppressionReason(StrEnum):
+    UNSUBSCRIBE = "unsubscribe"
+    ONE_CLICK = "one_click"
+    BOUNCE = "bounce"
+    SPAM_REPORT = "spam_report"
+    STOP = "stop"
+    MANUAL = "manual"
+
+
+class Feedback(IntFlag):
+    """What providers reported about one message, as a set of bits.
+
+    A union is commutative, associative and idempotent, so any order and any number of copies of the same events
+    leave the same value: that is the whole proof of "order-free".
+    """
+
+    PROCESSED = 1
+    DEFERRED = 2
+    DELIVERED = 4
+    BOUNCED = 8
+    BLOCKED = 16
+    DROPPED = 32
+    OPENED = 64
+    MACHINE_OPENED = 128
+    CLICKED = 256
+    COMPLAINED = 512
+    UNSUBSCRIBED = 1024
+    UNDELIVERED = 2048
+    EXPIRED = 4096
+    REJECTED = 8192
+    REPLIED = 16384
+    OPTED_OUT = 32768
+
+    @property
+    def words(self) -> list[str]:
+        """The names of the set bits in the order of a message's life, e.g. `["processed", "delivered"]`."""
+        return [bit.name.lower() for bit in Feedback if bit in self and bit.name]
+
+
+class InboxState(StrEnum):
+    RECEIVED = "received"
+    APPLIED = "applied"
+    FAILED = "failed"
+
+
+class ImportState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class ScheduleKind(StrEnum):
+    ONCE = "once"
+    CRON = "cron"
+    RRULE = "rrule"
+
+
+class MissedPolicy(StrEnum):
+    """What happens to a send whose moment fell into an outage."""
+
+    SEND = "send"
+    SKIP = "skip"
+    ASK = "ask"
+
+
+class JobState(StrEnum):
+    OPEN = "open"
+    RETRIED = "retried"

@@ -1,0 +1,99 @@
+"""Every setting of the platform, read once from the environment and `.env`.
+
+Imported by every room; imports none of them.
+"""
+
+import re
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}|")
+
+
+class SendmodeProfile(StrEnum):
+    """Wire dialects of Sendmode; see `tasks/providers/sendmode_profiles.py`."""
+
+    V1 = "v1"
+    REST2 = "rest2"
+    REST3 = "rest3"
+
+
+class Settings(BaseSettings):
+    """Names are those of `.env.example`; a bad value is an error that names the variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_prefix="ICS_", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    home: Path = Path(".ics")
+    database_url: str = ""
+    table_prefix: str = "ics_automation_"
+    secret_key: SecretStr = SecretStr("")
+    public_url: str = ""
+    default_region: str = Field("IE", pattern=r"^[A-Z]{2}$")
+    log_level: str = Field("INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=1, le=65535)
+    prefect_port: int = Field(4200, ge=1, le=65535)
+    sandbox_port: int = Field(8025, ge=1, le=65535)
+
+    email_batch_size: int = Field(1000, ge=1, le=1000)
+    sms_batch_size: int = Field(100, ge=1, le=1000)
+    send_lanes: int = Field(3, ge=1, le=32)
+    sms_concurrency: int = Field(16, ge=1, le=256)
+    sms_max_parts: int = Field(4, ge=1, le=10)
+    provider_timeout_seconds: float = Field(30.0, gt=0, le=600)
+    batch_lease_seconds: int = Field(120, ge=5, le=3600)
+    max_batch_attempts: int = Field(8, ge=1, le=100)
+    webhook_max_age_seconds: int = Field(26 * 3600, ge=60)
+    missed_grace_seconds: int = Field(300, ge=10)
+    max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024)
+
+    sendgrid_api_key: SecretStr = Field(SecretStr(""), validation_alias="SENDGRID_API_KEY")
+    sendgrid_base_url: str = Field("https://api.sendgrid.com", validation_alias="SENDGRID_BASE_URL")
+    sendgrid_webhook_public_keys: str = Field("", validation_alias="SENDGRID_WEBHOOK_PUBLIC_KEYS")
+    sendmode_api_key: SecretStr = Field(SecretStr(""), validation_alias="SENDMODE_API_KEY")
+    sendmode_base_url: str = Field("https://api.sendmode.com", validation_alias="SENDMODE_BASE_URL")
+    sendmode_profile: SendmodeProfile = Field(SendmodeProfile.V1, validation_alias="SENDMODE_PROFILE")
+    sendmode_webhook_secret: SecretStr = Field(SecretStr(""), validation_alias="SENDMODE_WEBHOOK_SECRET")
+    prefect_api_url: str = Field("", validation_alias="PREFECT_API_URL")
+
+    @field_validator("table_prefix")
+    @classmethod
+    def _prefix_is_an_identifier(cls, value: str) -> str:
+        if not _PREFIX.fullmatch(value):
+            raise ValueError("use at most 20 lower-case letters, digits and _, starting with a letter")
+        return value
+
+    @field_validator("sendgrid_base_url", "sendmode_base_url", "public_url", "prefect_api_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _fill_embedded_defaults(self) -> Self:
+        """What depends on other settings: the embedded database, and the addresses of this machine."""
+        if not self.database_url:
+            self.database_url = f"sqlite:///{(self.home / 'ics.db').absolute()}"
+        if not self.public_url:
+            self.public_url = f"http://{self.api_host}:{self.api_port}"
+        if not self.prefect_api_url:
+            self.prefect_api_url = f"http://127.0.0.1:{self.prefect_port}/api"
+        return self
+
+    @property
+    def webhook_public_keys(self) -> tuple[str, ...]:
+        """SendGrid's verification keys, newest and oldest side by side while they are rotated."""
+        return tuple(key.strip() for key in self.sendgrid_webhook_public_keys.split(",") if key.strip())
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process. Tests clear the cache with `get_settings.cache_clear()`."""
+    return Settings()

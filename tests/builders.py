@@ -1,0 +1,102 @@
+"""What scenarios start from: a campaign over a list of clients, in the database they are given."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from db.models import (
+    Client,
+    ClientList,
+    ClientListMember,
+    Flow,
+    FlowExecution,
+    FlowStep,
+    Template,
+    TemplateVersion,
+)
+from db.queries.executions import insert_execution, prepare_execution
+from db.states import Channel, FlowState
+
+HTML = "<p>Hello {{ client.first_name }}</p><p><a href='{{ unsubscribe_url }}'>unsubscribe</a></p>"
+SENDERS: dict[Channel, dict[str, Any]] = {
+    Channel.EMAIL: {"from_email": "news@shop.example.com", "from_name": "Shop"},
+    Channel.SMS: {"sender_id": "Shop"},
+}
+
+
+@dataclass(frozen=True)
+class Campaign:
+    flow: Flow
+    client_list: ClientList
+    template: Template
+    version: TemplateVersion
+
+
+def add_clients(session: Session, count: int, *, list_id: int | None = None, **values: Any) -> list[int]:
+    """`count` clients with an email and a phone; `values` override columns of all of them."""
+    rows = []
+    for number in range(count):
+        row = {
+            "email": f"client{number}@example.com",
+            "phone": f"+35387{number:07d}",
+            "first_name": f"Client{number}",
+            "last_name": "O'Neill",
+            "tags": [],
+            "custom_fields": {},
+            **values,
+        }
+        rows.append({"identity_key": row["email"] or row["phone"], **row})
+    clients = [Client(**row) for row in rows]
+    session.add_all(clients)
+    session.flush()
+    if list_id is not None and clients:
+        members = [{"client_list_id": list_id, "client_id": client.id} for client in clients]
+        session.execute(insert(ClientListMember), members)
+    return [client.id for client in clients]
+
+
+def add_campaign(
+    session: Session,
+    *,
+    channel: Channel = Channel.EMAIL,
+    clients: int = 0,
+    name: str = "Spring",
+    text: str = "Hello {{ client.first_name }}",
+    **flow_values: Any,
+) -> Campaign:
+    """An active flow with one send step, its template and a static list of `clients` clients."""
+    client_list = ClientList(name=f"{name} list")
+    template = Template(name=f"{name} template", channel=channel)
+    session.add_all([client_list, template])
+    session.flush()
+    is_email = channel is Channel.EMAIL
+    version = TemplateVersion(
+        template_id=template.id,
+        version=1,
+        subject="Hello {{ client.first_name }}" if is_email else "",
+        html=HTML if is_email else "",
+        text=text,
+    )
+    flow = Flow(
+        name=name,
+        state=FlowState.ACTIVE,
+        client_list_id=client_list.id,
+        sender=SENDERS[channel],
+        **flow_values,
+    )
+    session.add_all([version, flow])
+    session.flush()
+    session.add(FlowStep(flow_id=flow.id, position=1, template_id=template.id))
+    session.flush()
+    add_clients(session, clients, list_id=client_list.id)
+    return Campaign(flow, client_list, template, version)
+
+
+def prepared(session: Session, campaign: Campaign, *, batch_size: int = 1000) -> FlowExecution:
+    """An execution of the campaign with its snapshot made, ready to send."""
+    execution = insert_execution(session, campaign.flow)
+    prepare_execution(session, execution.id, batch_sizes=dict.fromkeys(Channel, batch_size))
+    session.refresh(execution)
+    return execution
