@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, ge=1, le=65535)
     sandbox_port: int = Field(8025, ge=1, le=65535)
 
+    sandbox_seed: int = Field(20, ge=0)
+
     email_batch_size: int = Field(1000, ge=1, le=1000)
     sms_batch_size: int = Field(100, ge=1, le=1000)
     send_lanes: int = Field(3, ge=1, le=32)
@@ -50,6 +52,7 @@ class Settings(BaseSettings):
     sms_max_parts: int = Field(4, ge=1, le=10)
     provider_timeout_seconds: float = Field(30.0, gt=0, le=600)
     batch_lease_seconds: int = Field(120, ge=5, le=3600)
+    orphan_seconds: int = Field(30, ge=5, le=3600)
     max_batch_attempts: int = Field(8, ge=1, le=100)
     webhook_max_age_seconds: int = Field(26 * 3600, ge=60)
     missed_grace_seconds: int = Field(300, ge=10)
@@ -85,6 +88,11 @@ class Settings(BaseSettings):
             self.public_url = f"http://{self.api_host}:{self.api_port}"
         if not self.prefect_api_url:
             self.prefect_api_url = f"http://127.0.0.1:{self.prefect_port}/api"
+        if self.batch_lease_seconds < 2 * self.provider_timeout_seconds:
+            raise ValueError(
+                "ICS_BATCH_LEASE_SECONDS must be at least twice ICS_PROVIDER_TIMEOUT_SECONDS: "
+                "a request has to end before the lease of its batch does"
+            )
         return self
 
     @property

@@ -65,33 +65,41 @@ def insert_ignore(target: TableClause | type[Any]) -> Insert:
 
 
 def json_rows(dialect: Dialect, parameter: str, columns: Mapping[str, str]) -> str:
-    """A FROM item that turns the JSON array of objects bound to `parameter` into rows named by `columns`.
+    """A FROM item that turns the JSON array of objects bound to `parameter` into rows of text columns.
 
-    `columns` maps names to MySQL types; SQLite takes the values as they are.
+    `columns` maps names to MySQL text types; a member that is missing is NULL. The servers compare the
+    columns byte by byte, as those made by `db.types.exact`, since collations cannot be mixed in a comparison.
     """
     if dialect.name == "sqlite":
         picked = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {picked} FROM json_each(:{parameter}))"
-    picked = ", ".join(f"{name} {kind} PATH '$.{name}' NULL ON EMPTY" for name, kind in columns.items())
+    # Without ERROR ON ERROR a value that does not fit would silently become NULL.
+    exact = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    picked = ", ".join(
+        f"{name} {kind} {exact} PATH '$.{name}' NULL ON EMPTY ERROR ON ERROR"
+        for name, kind in columns.items()
+    )
     return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS ({picked}))"
 
 
 def merge_json(dialect: Dialect, old: str, new: str) -> str:
-    """SQL text of the JSON document `old` with the members of `new` laid over it."""
+    """SQL text of the JSON document `old` with the members of `new` laid over it (RFC 7396)."""
     return f"json_patch({old}, {new})" if dialect.name == "sqlite" else f"JSON_MERGE_PATCH({old}, {new})"
 
 
-def on_conflict_update(dialect: Dialect, key: str, source: str, assignments: Mapping[str, str]) -> str:
-    """The tail of an INSERT ... SELECT that updates the row holding `key` already.
+def update_from(
+    dialect: Dialect, target: str, source: str, *, on: str, assignments: Mapping[str, str]
+) -> str:
+    """An UPDATE of the rows of `target` that match the FROM item `source`, which is named `incoming`.
 
-    In the assignments `{old}` names the stored row's column prefix and `{new}` that of the row being inserted.
+    `on` and the assigned expressions write columns as `target.column` and `incoming.column`.
     """
-    old = "" if dialect.name == "sqlite" else f"{source}_target."
-    new = "excluded." if dialect.name == "sqlite" else f"{source}."
-    pairs = ", ".join(f"{c} = {value.format(old=old, new=new)}" for c, value in assignments.items())
     if dialect.name == "sqlite":
-        return f"ON CONFLICT ({key}) DO UPDATE SET {pairs}"
-    return f"ON DUPLICATE KEY UPDATE {pairs}"
+        pairs = ", ".join(f"{column} = {value}" for column, value in assignments.items())
+        return f"UPDATE {target} SET {pairs} FROM {source} AS incoming WHERE {on}"
+    pairs = ", ".join(f"{target}.{column} = {value}" for column, value in assignments.items())
+    # The order of the join is fixed: one look-up by key for each incoming row, never a scan of the table.
+    return f"UPDATE {source} AS incoming STRAIGHT_JOIN {target} ON {on} SET {pairs}"
 
 
 def share_lock(session: Session) -> str:

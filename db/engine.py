@@ -16,6 +16,7 @@ from db.dialect import engine_options, is_retryable, prepare_engine
 from db.errors import DatabaseUrlInvalid
 from settings import get_settings
 
+__all__ = ["Database", "Session", "get_database", "make_engine", "session_factory"]
 T = TypeVar("T")
 MAX_ATTEMPTS = 8
 

@@ -48,3 +48,12 @@ class DatabaseUrlInvalid(IcsError):
             f"ICS_DATABASE_URL cannot be used: {reason}. "
             "Write mysql+pymysql://user:password@host:3306/database?charset=utf8mb4, or leave it empty for SQLite."
         )
+
+
+class DatabaseUnavailable(IcsError):
+    """The database of `ICS_DATABASE_URL` does not answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"the database does not answer at {url}: {reason}. Check ICS_DATABASE_URL, and that the server runs."
+        )

@@ -1,7 +1,7 @@
 """Flow executions and every change of their state. The ledger decides what is sent; these decide whether to."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -131,6 +131,16 @@ def list_messages(
     return page_of(session, query, Message.id, after=after, limit=limit)
 
 
+def is_sending(session: Session, execution_id: int) -> bool:
+    """Whether batches of the execution may be claimed."""
+    state = session.scalars(select(FlowExecution.state).where(FlowExecution.id == execution_id)).one_or_none()
+    return state is ExecutionState.SENDING
+
+
+def has_snapshot(session: Session, execution_id: int) -> bool:
+    return session.get(Stats, execution_id) is not None
+
+
 def count_exclusions(session: Session, execution_id: int) -> dict[str, int]:
     """Excluded messages by reason."""
     rows = session.execute(
@@ -226,8 +236,7 @@ def resume_execution(session: Session, execution_id: int) -> FlowExecution:
     execution = _lock(session, execution_id)
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
-    has_snapshot = session.get(Stats, execution_id) is not None
-    after = ExecutionState.SENDING if has_snapshot else ExecutionState.QUEUED
+    after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
     _set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
     return _fresh(session, execution_id)
 
@@ -317,13 +326,24 @@ def list_undispatched(
     ).all()
 
 
-def list_settling(session: Session, *, limit: int) -> Sequence[int]:
-    """Executions that only wait for evidence."""
+def list_flow_runs(session: Session, execution_ids: Sequence[int]) -> dict[int, str]:
+    """The last Prefect flow run of each execution that has one and was not released since."""
+    rows = session.execute(
+        select(FlowExecution.id, FlowExecution.prefect_flow_run_id).where(
+            FlowExecution.id.in_(execution_ids),
+            FlowExecution.prefect_flow_run_id.is_not(None),
+            FlowExecution.dispatched_at.is_not(None),
+        )
+    )
+    return {key: run_id for key, run_id in rows if run_id is not None}
+
+
+def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
+    """Those of the executions that only wait for evidence."""
     return session.scalars(
         select(FlowExecution.id)
-        .where(FlowExecution.state == ExecutionState.SETTLING)
+        .where(FlowExecution.id.in_(list(among)), FlowExecution.state == ExecutionState.SETTLING)
         .order_by(FlowExecution.id)
-        .limit(limit)
     ).all()
 
 
@@ -336,6 +356,16 @@ def next_attempt(session: Session, execution_id: int) -> FlowExecution:
         .execution_options(synchronize_session=False)
     )
     return _fresh(session, execution_id)
+
+
+def claim_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
+    """A run of Prefect takes the execution by itself: the dispatcher need not ask for one."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(attempt=FlowExecution.attempt + 1, dispatched_at=utc_now(), prefect_flow_run_id=flow_run_id)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def record_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:

@@ -75,6 +75,13 @@ def get_counts(session: Session, execution_id: int) -> Counts:
     return Counts(_numbers(stats), _numbers(sms))
 
 
+def find_counts(session: Session, execution_id: int) -> Counts:
+    """As `get_counts`, with zeros for an execution that has no snapshot yet."""
+    if session.get(Stats, execution_id) is None:
+        return Counts(dict.fromkeys(_columns(Stats), 0), dict.fromkeys(_columns(SendmodeStats), 0))
+    return get_counts(session, execution_id)
+
+
 def recount(session: Session, execution_id: int) -> Counts:
     """The same numbers counted from the ledger itself; slow by nature, for checking."""
     messages = dict.fromkeys(_columns(Stats), 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from db.dialect import insert_ignore
@@ -64,12 +64,19 @@ def is_suppressed(session: Session, channel: Channel, address: str, flow_id: int
 
 
 def list_suppressions(
-    session: Session, *, after: int, limit: int, channel: Channel | None = None
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    channel: Channel | None = None,
+    address: str | None = None,
 ) -> Page[Unsubscribed]:
-    """Active suppressions in the order they were made."""
+    """Active suppressions in the order they were made; give the channel with an address, as the index has both."""
     query = select(Unsubscribed).where(Unsubscribed.active.is_(True))
     if channel is not None:
         query = query.where(Unsubscribed.channel == channel)
+    if address is not None:
+        query = query.where(Unsubscribed.address == address)
     return page_of(session, query, Unsubscribed.id, after=after, limit=limit)
 
 
@@ -80,13 +87,23 @@ def get_suppression(session: Session, suppression_id: int) -> Unsubscribed:
     return found
 
 
-def _apply(session: Session, change: SuppressionChange) -> None:
-    key = (
+def find_suppression(session: Session, change: SuppressionChange) -> Unsubscribed | None:
+    """The row that a change is about, as it is stored now."""
+    return session.scalars(
+        select(Unsubscribed).where(*_key_of(change)).execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def _key_of(change: SuppressionChange) -> tuple[ColumnElement[bool], ...]:
+    return (
         Unsubscribed.channel == change.channel,
         Unsubscribed.address == change.address,
         Unsubscribed.scope == change.scope,
         Unsubscribed.reason == change.reason,
     )
+
+
+def _apply(session: Session, change: SuppressionChange) -> None:
     values = {
         "active": change.active,
         "effective_at": change.effective_at,
@@ -104,5 +121,8 @@ def _apply(session: Session, change: SuppressionChange) -> None:
     if change.active:
         is_later |= (Unsubscribed.effective_at == change.effective_at) & Unsubscribed.active.is_(False)
     session.execute(
-        update(Unsubscribed).where(*key, is_later).values(values).execution_options(synchronize_session=False)
+        update(Unsubscribed)
+        .where(*_key_of(change), is_later)
+        .values(values)
+        .execution_options(synchronize_session=False)
     )

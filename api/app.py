@@ -1,0 +1,64 @@
+"""The HTTP API. Everything under `/api` needs a token; what is public stands in `_PUBLIC`."""
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from api import errors
+from api.dependencies import authenticate, refuse_unknown_parameters
+from api.limits import BodyLimit
+from api.routers import (
+    client_lists,
+    clients,
+    flow_executions,
+    flow_sending,
+    flows,
+    health,
+    member_imports,
+    operations,
+    templates,
+    unsubscribe,
+    unsubscribed,
+    webhooks,
+)
+from settings import get_settings
+from tasks.logs import configure_logs
+
+_WITH_TOKEN: tuple[APIRouter, ...] = (
+    clients.router,
+    client_lists.router,
+    templates.router,
+    flows.router,
+    flow_sending.router,
+    flow_executions.router,
+    member_imports.router,
+    unsubscribed.router,
+    operations.router,
+)
+_PUBLIC: tuple[APIRouter, ...] = (health.router, webhooks.router, unsubscribe.router)
+
+# SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
+WEBHOOK_BYTES = 2 * 1024 * 1024
+FORM_OVERHEAD_BYTES = 64 * 1024
+
+
+def create_app() -> FastAPI:
+    """The application; one per process."""
+    settings = get_settings()
+    configure_logs(settings.log_level)
+    app = FastAPI(
+        title="ICS Automation",
+        version="0.1.0",
+        description="Client communication and marketing automation. Errors are problem documents (RFC 9457).",
+        responses=errors.responses(422),
+    )
+    errors.install(app)
+    for router in _WITH_TOKEN:
+        app.include_router(
+            router,
+            dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
+            responses=errors.responses(401, 413),
+        )
+    for router in _PUBLIC:
+        app.include_router(router)
+    upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
+    app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    return app

@@ -1,0 +1,96 @@
+"""What routes ask for: the database, who is calling, which page."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from api.errors import Unauthenticated
+from api.schemas.base import MAX_ID
+from db.engine import Database, get_database
+from db.models import ApiToken
+from db.queries.tokens import find_active_token, touch_token
+from settings import Settings, get_settings
+
+MAX_PAGE = 200
+_TOUCH_AFTER = timedelta(minutes=1)
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
+OptionalId = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+
+
+class _Bearer(HTTPBearer):
+    """Reads the header of WebSockets too, which FastAPI's own scheme cannot."""
+
+    async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
+            return None
+        return HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials.strip())
+
+
+_bearer = _Bearer(auto_error=False, scheme_name="token", description="A token made by `ics token create NAME`.")
+
+
+async def authenticate(
+    database: DatabaseDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> ApiToken:
+    """The caller's token; 401 for everyone else."""
+    if credentials is None:
+        raise Unauthenticated
+    return await run_in_threadpool(find_caller, database, credentials.credentials)
+
+
+CurrentToken = Annotated[ApiToken, Depends(authenticate)]
+
+
+def find_caller(database: Database, plain: str) -> ApiToken:
+    """The token with this text, its use noted at most once a minute.
+
+    Raises:
+        Unauthenticated: it is not known, or was revoked.
+    """
+    with database.reading() as session:
+        token = find_active_token(session, plain)
+    if token is None:
+        raise Unauthenticated
+    if token.last_used_at is None or datetime.now(UTC) - token.last_used_at > _TOUCH_AFTER:
+        database.run(lambda s: touch_token(s, token.id))
+    return token
+
+
+def refuse_unknown_parameters(connection: HTTPConnection) -> None:
+    """A misspelt filter is an error: left out silently, it would answer with everything."""
+    if connection.scope["type"] != "http" or not connection.query_params:
+        return
+    route, app = connection.scope["route"], connection.scope["app"]
+    described = app.openapi()["paths"].get(route.path_format, {}).get(connection.scope["method"].lower())
+    if described is None:
+        return
+    known = {item["name"] for item in described.get("parameters", []) if item["in"] == "query"}
+    unknown = sorted(set(connection.query_params) - known)
+    if unknown:
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
+        )
+
+
+class PageParams:
+    """`limit` items after `cursor` (the `next_cursor` of the page before)."""
+
+    def __init__(
+        self,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+        cursor: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+    ) -> None:
+        self.limit = limit
+        self.cursor = cursor
+
+
+PageDep = Annotated[PageParams, Depends()]

@@ -1,0 +1,67 @@
+"""Clients: create, read, change, delete, and what each was sent."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import DatabaseDep, ItemId, PageDep
+from api.errors import responses
+from api.schemas.base import PageOut
+from api.schemas.clients import ClientIn, ClientOut, ClientPatch
+from api.schemas.flow_executions import MessageOut
+from db.queries import clients
+
+router = APIRouter(prefix="/api/clients", tags=["clients"])
+
+
+@router.post("", status_code=201, responses=responses(409))
+def create_client(database: DatabaseDep, body: ClientIn) -> ClientOut:
+    """Create a client. 409 names the client who has the email already (or the phone, without an email)."""
+    values = body.model_dump()
+    return database.run(lambda s: ClientOut.model_validate(clients.insert_client(s, values)))
+
+
+@router.get("")
+def list_clients(
+    database: DatabaseDep,
+    page: PageDep,
+    email: Annotated[str | None, Query(max_length=254)] = None,
+    phone: Annotated[str | None, Query(max_length=16, description="E.164; write + as %2B.")] = None,
+    q: Annotated[str | None, Query(max_length=254, description="Beginning of the email.")] = None,
+) -> PageOut[ClientOut]:
+    """Clients in the order they were created."""
+    with database.reading() as session:
+        return PageOut[ClientOut].of(
+            clients.list_clients(
+                session, after=page.cursor, limit=page.limit, email=email, phone=phone, prefix=q
+            )
+        )
+
+
+@router.get("/{client_id}", responses=responses(404))
+def get_client(database: DatabaseDep, client_id: ItemId) -> ClientOut:
+    with database.reading() as session:
+        return ClientOut.model_validate(clients.get_client(session, client_id))
+
+
+@router.patch("/{client_id}", responses=responses(404, 409))
+def update_client(database: DatabaseDep, client_id: ItemId, body: ClientPatch) -> ClientOut:
+    """Change the fields that are given; custom fields are merged, and null removes one."""
+    values = body.model_dump(exclude_unset=True)
+    return database.run(lambda s: ClientOut.model_validate(clients.update_client(s, client_id, values)))
+
+
+@router.delete("/{client_id}", status_code=204, responses=responses(404))
+def delete_client(database: DatabaseDep, client_id: ItemId) -> None:
+    """Delete a client. The ledger keeps what was sent."""
+    database.run(lambda s: clients.delete_client(s, client_id))
+
+
+@router.get("/{client_id}/messages", responses=responses(404))
+def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep) -> PageOut[MessageOut]:
+    """Every message that was, or was not, sent to the client, and why."""
+    with database.reading() as session:
+        clients.get_client(session, client_id)
+        found = clients.list_client_messages(session, client_id, after=page.cursor, limit=page.limit)
+        items = [MessageOut.of(message) for message in found.items]
+    return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)

@@ -1,0 +1,131 @@
+"""Flow executions: what runs, what became of it, and how to stop it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query
+
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep
+from api.errors import responses
+from api.schemas.base import PageOut
+from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut, ResendOut
+from db.engine import Database, Session
+from db.queries import executions, webhooks
+from db.queries.approvals import insert_approval
+from db.queries.stats import find_counts, recount
+from db.states import ExecutionState, MessageState
+from tasks.orchestration.sync import dispatch_execution
+
+router = APIRouter(prefix="/api/flow-executions", tags=["flow executions"])
+
+
+@router.get("")
+def list_executions(
+    database: DatabaseDep,
+    page: PageDep,
+    flow_id: OptionalId = None,
+    state: Annotated[ExecutionState | None, Query()] = None,
+) -> PageOut[ExecutionItem]:
+    with database.reading() as session:
+        return PageOut[ExecutionItem].of(
+            executions.list_executions(
+                session, after=page.cursor, limit=page.limit, flow_id=flow_id, state=state
+            )
+        )
+
+
+@router.get("/{execution_id}", responses=responses(404))
+def get_execution(database: DatabaseDep, execution_id: ItemId) -> ExecutionOut:
+    """State and counts."""
+    return read_execution(database, execution_id)
+
+
+@router.get("/{execution_id}/stats", responses=responses(404))
+def get_stats(
+    database: DatabaseDep,
+    execution_id: ItemId,
+    verify: Annotated[bool, Query(description="Also recount the ledger and compare; slow.")] = False,
+) -> ExecutionStats:
+    """All counts of an execution."""
+    with database.reading() as session:
+        executions.get_execution(session, execution_id)
+        counts = find_counts(session, execution_id)
+        return ExecutionStats(
+            execution_id=execution_id,
+            messages=counts.messages,
+            sms=counts.sms,
+            exclusions=executions.count_exclusions(session, execution_id),
+            webhooks_waiting=webhooks.count_unapplied(session),
+            is_equal_to_recount=counts == recount(session, execution_id) if verify else None,
+        )
+
+
+@router.get("/{execution_id}/messages", responses=responses(404))
+def list_messages(
+    database: DatabaseDep,
+    execution_id: ItemId,
+    page: PageDep,
+    state: Annotated[MessageState | None, Query()] = None,
+) -> PageOut[MessageOut]:
+    """The ledger of an execution: why each client did or did not get the message."""
+    with database.reading() as session:
+        execution = executions.get_execution(session, execution_id)
+        found = executions.list_messages(
+            session, execution_id, after=page.cursor, limit=page.limit, state=state
+        )
+    items = [MessageOut.of(message, execution.uid) for message in found.items]
+    return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
+
+
+@router.post("/{execution_id}/pause", responses=responses(404, 409))
+def pause_execution(database: DatabaseDep, token: CurrentToken, execution_id: ItemId) -> ExecutionOut:
+    """Stop before the next batch."""
+    reason = f"paused by {token.name}"
+    database.run(lambda s: executions.pause_execution(s, execution_id, reason=reason))
+    return read_execution(database, execution_id)
+
+
+@router.post("/{execution_id}/resume", responses=responses(404, 409))
+def resume_execution(
+    database: DatabaseDep, background: BackgroundTasks, execution_id: ItemId
+) -> ExecutionOut:
+    """Go on with a paused execution, or send a held one."""
+    database.run(lambda s: executions.resume_execution(s, execution_id))
+    background.add_task(dispatch_execution, database, execution_id)
+    return read_execution(database, execution_id)
+
+
+@router.post("/{execution_id}/cancel", responses=responses(404, 409))
+def cancel_execution(database: DatabaseDep, execution_id: ItemId) -> ExecutionOut:
+    """Take back what is pending. What was sent stays sent."""
+    database.run(lambda s: executions.cancel_execution(s, execution_id))
+    return read_execution(database, execution_id)
+
+
+@router.post("/{execution_id}/unknown/resend", responses=responses(404, 409))
+def resend_unknown(
+    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, execution_id: ItemId
+) -> ResendOut:
+    """Send again what may have been sent: some clients may get it twice. Kept with the token's name and the time."""
+
+    def work(session: Session) -> ResendOut:
+        messages = executions.resend_unknown(session, execution_id)
+        approval = insert_approval(
+            session,
+            "resend_unknown",
+            approved_by=token.name,
+            execution_id=execution_id,
+            details={"messages": messages, "token_id": token.id},
+        )
+        return ResendOut(messages=messages, approval_id=approval.id)
+
+    result = database.run(work)
+    if result.messages:
+        background.add_task(dispatch_execution, database, execution_id)
+    return result
+
+
+def read_execution(database: Database, execution_id: int) -> ExecutionOut:
+    """An execution as it is answered everywhere."""
+    with database.reading() as session:
+        execution, flow, stats, _ = executions.get_summary(session, execution_id)
+        return ExecutionOut.of(execution, flow, stats)

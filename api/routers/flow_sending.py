@@ -1,0 +1,76 @@
+"""Sending a flow: now, or by a schedule."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, BackgroundTasks
+
+from api.dependencies import DatabaseDep, ItemId, SettingsDep
+from api.errors import responses
+from api.routers.flow_executions import read_execution
+from api.schemas.flow_executions import ExecutionOut
+from api.schemas.flows import ScheduleIn, ScheduleOut
+from db.engine import Session
+from db.errors import Conflict, Invalid
+from db.models import FlowExecution
+from db.queries import executions, flows, schedules
+from db.states import FlowState
+from tasks.orchestration.sync import dispatch_execution, sync_flow
+from tasks.scheduling.recurrence import next_occurrence, parse_recurrence
+from tasks.sending.configuration import require_provider
+
+router = APIRouter(prefix="/api/flows", tags=["flows"])
+
+
+@router.post("/{flow_id}/send", status_code=202, responses=responses(404, 409))
+def send_flow(
+    database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, flow_id: ItemId
+) -> ExecutionOut:
+    """Send the flow now. The execution is stored before the answer: should Prefect be away, it is sent later."""
+
+    def work(session: Session) -> FlowExecution:
+        flow = flows.get_flow(session, flow_id)
+        if flow.state is not FlowState.ACTIVE:
+            raise Conflict(f"the flow is {flow.state}; activate it first")
+        channel = flows.find_channel(session, flow_id)
+        if channel is not None:
+            require_provider(settings, channel)
+        return executions.insert_execution(session, flow)
+
+    execution = database.run(work)
+    background.add_task(dispatch_execution, database, execution.id)
+    return read_execution(database, execution.id)
+
+
+@router.get("/{flow_id}/schedule", responses=responses(404))
+def get_schedule(database: DatabaseDep, flow_id: ItemId) -> ScheduleOut:
+    with database.reading() as session:
+        return ScheduleOut.model_validate(schedules.get_schedule(session, flow_id))
+
+
+@router.put("/{flow_id}/schedule", responses=responses(404, 409))
+def set_schedule(
+    database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId, body: ScheduleIn
+) -> ScheduleOut:
+    """Set when the flow is sent by itself; Prefect's deployment follows."""
+    recurrence = parse_recurrence(body.kind, body.expression, body.time_zone, body.starts_at)
+    next_run_at = next_occurrence(recurrence, datetime.now(UTC))
+    if next_run_at is None:
+        raise Invalid("expression", "has no occurrence in the future")
+
+    def work(session: Session) -> ScheduleOut:
+        flow = flows.get_flow(session, flow_id)
+        if flow.state is FlowState.ARCHIVED:
+            raise Conflict("an archived flow cannot be scheduled")
+        values = body.model_dump() | {"expression": recurrence.expression, "next_run_at": next_run_at}
+        return ScheduleOut.model_validate(schedules.upsert_schedule(session, flow_id, values))
+
+    schedule = database.run(work)
+    background.add_task(sync_flow, database, flow_id)
+    return schedule
+
+
+@router.delete("/{flow_id}/schedule", status_code=204, responses=responses(404))
+def delete_schedule(database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId) -> None:
+    """Send the flow only when somebody asks."""
+    database.run(lambda s: schedules.delete_schedule(s, flow_id))
+    background.add_task(sync_flow, database, flow_id)

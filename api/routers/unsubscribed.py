@@ -1,0 +1,117 @@
+"""Suppressed addresses: see, add and lift them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
+from api.errors import bad_parameter, responses
+from api.schemas.base import PageOut
+from api.schemas.suppressions import SuppressionIn, SuppressionOut
+from db.engine import Session
+from db.errors import Invalid, NotFound
+from db.models import ApiToken, Unsubscribed
+from db.models.suppressions import EVERYWHERE
+from db.queries import flows, suppressions
+from db.queries.suppressions import SuppressionChange
+from db.states import Channel, SuppressionReason
+from tasks.addresses import AddressInvalid, normalise_address
+
+router = APIRouter(prefix="/api/unsubscribed", tags=["unsubscribed"])
+
+
+@router.get("")
+def list_suppressions(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    page: PageDep,
+    channel: Annotated[Channel | None, Query()] = None,
+    address: Annotated[
+        str | None, Query(max_length=320, description="An email, or a phone (+ as %2B).")
+    ] = None,
+) -> PageOut[SuppressionOut]:
+    """Suppressions that hold now, of all flows."""
+    if address is not None:
+        channel = channel or (Channel.EMAIL if "@" in address else Channel.SMS)
+        try:
+            address = normalise_address(channel, address, settings.default_region)
+        except AddressInvalid as error:
+            raise bad_parameter("address", str(error)) from error
+    with database.reading() as session:
+        return PageOut[SuppressionOut].of(
+            suppressions.list_suppressions(
+                session, after=page.cursor, limit=page.limit, channel=channel, address=address
+            )
+        )
+
+
+@router.post("", status_code=201)
+def suppress(
+    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, body: SuppressionIn
+) -> SuppressionOut:
+    """Suppress an address. Every batch that starts after the answer leaves it out. Saying it again changes nothing."""
+    try:
+        address = normalise_address(body.channel, body.address, settings.default_region)
+    except AddressInvalid as error:
+        raise Invalid("address", str(error)) from error
+    wish = SuppressionChange(
+        channel=body.channel,
+        address=address,
+        reason=SuppressionReason.MANUAL,
+        effective_at=datetime.now(UTC),
+        source=_source(token),
+        scope=body.flow_id or EVERYWHERE,
+    )
+
+    def work(session: Session) -> SuppressionOut:
+        if body.flow_id is not None:
+            _check_flow(session, body.flow_id)
+        suppressions.lock_gate(session)
+        stored = suppressions.find_suppression(session, wish)
+        if stored is None or not stored.active:
+            change = replace(wish, effective_at=_after(stored))
+            suppressions.apply_suppressions(session, [change])
+        return SuppressionOut.model_validate(suppressions.find_suppression(session, wish))
+
+    return database.run(work)
+
+
+@router.delete("/{suppression_id}", status_code=204, responses=responses(404))
+def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> None:
+    """Lift one suppression; the row stays, with who lifted it and when. Others of the same address hold on."""
+
+    def work(session: Session) -> None:
+        suppressions.lock_gate(session)
+        found = suppressions.get_suppression(session, suppression_id)
+        change = SuppressionChange(
+            channel=found.channel,
+            address=found.address,
+            reason=found.reason,
+            effective_at=_after(found),
+            source=_source(token),
+            active=False,
+            scope=found.scope,
+            evidence=found.evidence,
+        )
+        suppressions.apply_suppressions(session, [change])
+
+    database.run(work)
+
+
+def _after(stored: Unsubscribed | None) -> datetime:
+    """Now, or just after what is stored where that comes from a clock ahead of ours: the later change wins."""
+    now = datetime.now(UTC)
+    return now if stored is None else max(now, stored.effective_at + timedelta(microseconds=1))
+
+
+def _source(token: ApiToken) -> str:
+    return f"token {token.name}"[:40]
+
+
+def _check_flow(session: Session, flow_id: int) -> None:
+    try:
+        flows.get_flow(session, flow_id)
+    except NotFound as error:
+        raise Invalid("flow_id", str(error)) from error

@@ -1,0 +1,142 @@
+"""Webhooks of the providers: verify the raw bytes, commit them, answer, apply.
+
+An unsigned or wrongly signed request writes nothing. Whatever was answered with 2xx is in the inbox, and is applied
+at once, or by the scheduled Prefect flow after a crash.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import DatabaseDep, SettingsDep
+from api.errors import WebhookRefused, responses
+from db.engine import Database
+from db.queries.webhooks import insert_delivery
+from settings import Settings
+from tasks.feedback.apply import apply_delivery
+from tasks.feedback.sources import Source
+from tasks.providers import sendgrid_events, sendmode_events
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+
+
+@router.post("/sendgrid", status_code=204, response_class=Response, responses=responses(401, 403))
+async def sendgrid(
+    request: Request, database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks
+) -> Response:
+    """SendGrid's Event Webhook, signed (ECDSA)."""
+    body = await request.body()
+    _verify_sendgrid(settings, request, body)
+    await _receive(database, background, request, Source.SENDGRID, body)
+    return Response(status_code=204)
+
+
+async def sendmode_delivery(
+    request: Request,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    background: BackgroundTasks,
+    secret: str | None = None,
+) -> PlainTextResponse:
+    """A delivery report of Sendmode; answered with the word that Sendmode waits for."""
+    return await _sendmode(request, database, settings, background, Source.SENDMODE_DELIVERY, secret)
+
+
+async def sendmode_reply(
+    request: Request,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    background: BackgroundTasks,
+    secret: str | None = None,
+) -> PlainTextResponse:
+    """A reply to an SMS."""
+    return await _sendmode(request, database, settings, background, Source.SENDMODE_REPLY, secret)
+
+
+def _add_sendmode(path: str, endpoint: Callable[..., Any]) -> None:
+    """Sendmode calls by GET or POST, and proves itself by a signature or by a secret at the end of the path."""
+    for method in ("GET", "POST"):
+        for suffix in ("", "/{secret}"):
+            router.add_api_route(
+                path + suffix,
+                endpoint,
+                methods=[method],
+                response_class=PlainTextResponse,
+                responses=responses(401, 403),
+                operation_id=f"{endpoint.__name__}_{method.lower()}{'_by_secret' if suffix else ''}",
+            )
+
+
+_add_sendmode("/sendmode/delivery", sendmode_delivery)
+_add_sendmode("/sendmode/reply", sendmode_reply)
+
+
+async def _sendmode(
+    request: Request,
+    database: Database,
+    settings: Settings,
+    background: BackgroundTasks,
+    source: Source,
+    secret: str | None,
+) -> PlainTextResponse:
+    body = await request.body()
+    _verify_sendmode(settings, request, body, secret)
+    await _receive(database, background, request, source, body)
+    return PlainTextResponse("True")
+
+
+async def _receive(
+    database: Database, background: BackgroundTasks, request: Request, source: Source, body: bytes
+) -> None:
+    """Commit the raw webhook; it is applied behind the answer."""
+    content_type = request.headers.get("content-type", "")
+    query = request.url.query
+
+    def store() -> int:
+        return database.run(
+            lambda s: insert_delivery(s, source=source, body=body, content_type=content_type, query=query)
+        )
+
+    delivery_id = await run_in_threadpool(store)
+    background.add_task(apply_delivery, database, delivery_id)
+
+
+def _verify_sendgrid(settings: Settings, request: Request, body: bytes) -> None:
+    keys = settings.webhook_public_keys
+    if not keys:
+        raise WebhookRefused(403, "no key to verify with: set SENDGRID_WEBHOOK_PUBLIC_KEYS")
+    signature = request.headers.get(sendgrid_events.SIGNATURE_HEADER, "")
+    timestamp = request.headers.get(sendgrid_events.TIMESTAMP_HEADER, "")
+    if not signature or not timestamp:
+        raise WebhookRefused(401, "the request is not signed")
+    if not sendgrid_events.verify_signature(keys, signature, timestamp, body):
+        raise WebhookRefused(403, "the signature is wrong")
+    _check_age(settings, timestamp)
+
+
+def _verify_sendmode(settings: Settings, request: Request, body: bytes, secret: str | None) -> None:
+    expected = settings.sendmode_webhook_secret.get_secret_value()
+    if not expected:
+        raise WebhookRefused(403, "no secret to verify with: set SENDMODE_WEBHOOK_SECRET")
+    if secret is not None:
+        if not sendmode_events.is_secret(expected, secret):
+            raise WebhookRefused(403, "the secret is wrong")
+        return
+    signature = request.headers.get(sendmode_events.SIGNATURE_HEADER, "")
+    timestamp = request.headers.get(sendmode_events.TIMESTAMP_HEADER, "")
+    if not signature or not timestamp:
+        raise WebhookRefused(401, "the request is not signed")
+    signed = request.url.query.encode() if request.method == "GET" else body
+    if not sendmode_events.verify_signature(expected, signature, timestamp, signed):
+        raise WebhookRefused(403, "the signature is wrong")
+    _check_age(settings, timestamp)
+
+
+def _check_age(settings: Settings, timestamp: str) -> None:
+    age = sendgrid_events.age_seconds(timestamp, datetime.now(UTC))
+    if age is None or not -300 <= age <= settings.webhook_max_age_seconds:
+        raise WebhookRefused(403, "the signature is too old, see ICS_WEBHOOK_MAX_AGE_SECONDS")

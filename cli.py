@@ -1,0 +1,227 @@
+"""`ics`: the command line. Commands are thin; what they do is in the rooms, imported only when it is needed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+app = typer.Typer(
+    help="Client communication and marketing automation.", no_args_is_help=True, add_completion=False
+)
+token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+errors = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def demo(
+    csv: Annotated[Path | None, typer.Option(help="Use this CSV instead of the generated one.")] = None,
+    clients: Annotated[int, typer.Option(min=100, help="How many clients to generate.")] = 5000,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the generated clients and of the providers' behaviour.")
+    ] = 20,
+) -> None:
+    """Run the main job to its end on the embedded set-up: import, email campaign, SMS campaign, webhooks, check."""
+    from deployments.demo import run_demo
+    from settings import get_settings
+
+    raise typer.Exit(run_demo(get_settings(), csv=csv, clients=clients, seed=seed))
+
+
+@app.command()
+def up(
+    sandbox: Annotated[
+        bool, typer.Option(help="Start the sandbox in place of SendGrid and Sendmode.")
+    ] = True,
+) -> None:
+    """Start everything on this machine and stay until Ctrl-C."""
+    from deployments.local import stay_up
+    from settings import get_settings
+
+    stay_up(get_settings(), sandbox=sandbox)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    from deployments.checks import check_database, check_port
+    from settings import get_settings
+
+    settings = get_settings()
+    check_port(settings.api_host, settings.api_port, "ICS_API_PORT")
+    check_database(settings)
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+
+
+@app.command()
+def worker(
+    limit: Annotated[int, typer.Option(min=1, help="Most flow runs at a time.")] = 8,
+) -> None:
+    """Run a Prefect worker that sends and imports."""
+    from deployments.checks import check_database, check_prefect
+    from settings import get_settings
+
+    settings = get_settings()
+    check_database(settings)
+    check_prefect(settings)
+    from deployments.worker import run_worker
+
+    run_worker(settings, limit=limit)
+
+
+@app.command()
+def sandbox() -> None:
+    """Serve the providers' sandbox: SendGrid and Sendmode on this machine."""
+    from sandbox.config import config_from_settings
+    from sandbox.server import run
+    from settings import get_settings
+
+    settings = get_settings()
+    run(config_from_settings(settings), "127.0.0.1", settings.sandbox_port)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of ICS_DATABASE_URL to the newest version."""
+    from db.health import check_connection
+    from db.migrate import pending, upgrade
+    from settings import get_settings
+
+    settings = get_settings()
+    check_connection(settings.database_url)
+    waiting = pending(settings.database_url)
+    upgrade(settings.database_url)
+    typer.echo(f"{len(waiting)} migrations applied" if waiting else "the database is up to date")
+
+
+@app.command()
+def seed() -> None:
+    """Fill a database with a small, ready example: clients, a list, templates and flows."""
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.seed import seed_database
+    from settings import get_settings
+
+    check_database(get_settings())
+    typer.echo(seed_database(get_database()))
+
+
+@app.command()
+def deploy() -> None:
+    """Create or update the work pool and the deployments in Prefect, and those of active marketing flows."""
+    from deployments.checks import check_database, check_prefect
+    from deployments.deploy import deploy_all
+    from settings import get_settings
+
+    settings = get_settings()
+    check_database(settings)
+    check_prefect(settings)
+    for name in deploy_all(settings):
+        typer.echo(name)
+
+
+@token_app.command("create")
+def token_create(name: Annotated[str, typer.Argument(help="What or who the token is for.")]) -> None:
+    """Create a token of the HTTP API. It is shown once; only its hash is stored."""
+    from db.engine import get_database
+    from db.queries.tokens import create_token
+    from deployments.checks import check_database
+    from settings import get_settings
+
+    check_database(get_settings())
+    plain, _ = get_database().run(lambda session: create_token(session, name))
+    typer.echo(plain)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    list_name: Annotated[str | None, typer.Option("--list", help="Put the clients on this list.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="JSON: column -> target; suggested when left out.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Region of phone numbers in national form, e.g. IE.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Import a CSV of clients through the API, with a progress bar and a report."""
+    from deployments.client import api_client
+    from deployments.import_command import import_file
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        raise typer.Exit(import_file(client, file, list_name=list_name, mapping=mapping, region=region))
+
+
+@app.command()
+def send(
+    flow_id: Annotated[int, typer.Argument(min=1)],
+    watch: Annotated[bool, typer.Option(help="Stay and draw the progress.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Send a flow now."""
+    from deployments.client import api_client
+    from deployments.watching import show_status, watch_executions
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        execution = client.post(f"/api/flows/{flow_id}/send")
+        typer.echo(f"execution {execution['id']} is {execution['state']}")
+        if watch:
+            watch_executions(client, [execution["id"]])
+            show_status(client, execution["id"])
+
+
+@app.command()
+def status(
+    execution_id: Annotated[int, typer.Argument(min=1)],
+    watch: Annotated[bool, typer.Option(help="Stay and draw the progress until it ends.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Show an execution: its state, counts and links."""
+    from deployments.client import api_client
+    from deployments.watching import show_status, watch_executions
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        if watch:
+            watch_executions(client, [execution_id])
+        show_status(client, execution_id)
+
+
+def main() -> None:
+    """Entry point: an expected error is one clear line and exit code 1, never a traceback."""
+    from db.errors import IcsError
+
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"]) or "settings"
+            errors.print(f"[red]setting {field}:[/red] {problem['msg']} (see .env.example)")
+        sys.exit(1)
+    except IcsError as error:
+        errors.print(f"[red]error:[/red] {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

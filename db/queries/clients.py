@@ -1,0 +1,119 @@
+"""Clients, one at a time. Imports write them in bulk (`db/queries/upserts.py`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.errors import Conflict, Invalid, NotFound
+from db.models import Client, ClientListMember, Message
+from db.queries.pages import Page, page_of
+
+MAX_CUSTOM_FIELDS = 100
+# The last character there is: the addresses that begin with "ann" lie between "ann" and "ann" + this one.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def get_client(session: Session, client_id: int) -> Client:
+    found = session.get(Client, client_id)
+    if found is None:
+        raise NotFound("client", client_id)
+    return found
+
+
+def list_clients(
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    email: str | None = None,
+    phone: str | None = None,
+    prefix: str | None = None,
+) -> Page[Client]:
+    """Clients by id; with exactly this email or (E.164) phone, or whose email begins with `prefix`."""
+    query = select(Client)
+    if email is not None:
+        query = query.where(Client.email == email.lower())
+    if phone is not None:
+        query = query.where(Client.phone == phone)
+    if prefix:
+        # A range and not LIKE: the index serves it on every database, and no character is special.
+        start = prefix.lower()
+        query = query.where(Client.email >= start, Client.email < start + _LAST_CHARACTER)
+    return page_of(session, query, Client.id, after=after, limit=limit)
+
+
+def list_client_messages(session: Session, client_id: int, *, after: int, limit: int) -> Page[Message]:
+    """Everything a client was, or was not, sent: the ledger's rows."""
+    query = select(Message).where(Message.client_id == client_id)
+    return page_of(session, query, Message.id, after=after, limit=limit)
+
+
+def insert_client(session: Session, values: Mapping[str, Any]) -> Client:
+    """A new client; `values` are its columns. Custom fields that are None are left out.
+
+    Raises:
+        Invalid: neither email nor phone.
+        Conflict: the email, or the phone of a client without one, belongs to another client, who is named.
+    """
+    client = Client(**values)
+    client.custom_fields = _laid_over({}, client.custom_fields or {})
+    _store(session, client, {})
+    return client
+
+
+def update_client(session: Session, client_id: int, values: Mapping[str, Any]) -> Client:
+    """Change the given columns; what the client is recognised by follows its addresses.
+
+    Custom fields are laid over those that are there, and a None removes one (RFC 7396); everything else is replaced.
+
+    Raises:
+        NotFound, Invalid, Conflict: as for `insert_client`.
+    """
+    client = session.scalars(
+        select(Client)
+        .where(Client.id == client_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if client is None:
+        raise NotFound("client", client_id)
+    changes = dict(values)
+    if "custom_fields" in changes:
+        changes["custom_fields"] = _laid_over(client.custom_fields, changes["custom_fields"])
+    _store(session, client, changes)
+    return client
+
+
+def delete_client(session: Session, client_id: int) -> None:
+    """Remove the client and its memberships; the ledger keeps what was sent, and suppressions stay."""
+    get_client(session, client_id)
+    session.execute(delete(ClientListMember).where(ClientListMember.client_id == client_id))
+    session.execute(delete(Client).where(Client.id == client_id))
+
+
+def _laid_over(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {name: value for name, value in {**stored, **given}.items() if value is not None}
+    if len(merged) > MAX_CUSTOM_FIELDS:
+        raise Invalid("custom_fields", f"a client has at most {MAX_CUSTOM_FIELDS} custom fields")
+    return merged
+
+
+def _store(session: Session, client: Client, changes: Mapping[str, Any]) -> None:
+    """Apply the changes and write the client. Behind a savepoint: a conflict leaves the session usable."""
+    try:
+        with session.begin_nested():
+            for name, value in changes.items():
+                setattr(client, name, value)
+            identity = client.email or client.phone
+            if identity is None:
+                raise Invalid("email", "a client needs an email or a phone")
+            client.identity_key = identity
+            session.add(client)
+            session.flush()
+    except IntegrityError as error:
+        field = "email" if "@" in identity else "phone"
+        owner = session.scalars(select(Client.id).where(Client.identity_key == identity)).one_or_none()
+        raise Conflict(f"client {owner} has this {field} already", field) from error

@@ -1,0 +1,316 @@
+"""The life of a member import: the file in pieces, progress, rejects, and every change of its state."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.dialect import utc_in, utc_now
+from db.errors import Conflict, NotFound
+from db.models import FailedJob, ImportReject, MemberImport, MemberImportChunk
+from db.queries.executions import new_uid
+from db.queries.pages import Page, page_of
+from db.queries.upserts import Upserted, add_members_by_identity, upsert_clients
+from db.states import ImportState
+
+CHUNK_BYTES = 1024 * 1024
+"""Pieces of the stored file: small enough for any server's packet limit."""
+
+
+@dataclass(frozen=True)
+class RejectRow:
+    """A row that was left out (severity `reject`), or a cell that was (severity `warning`)."""
+
+    severity: str
+    row_number: int
+    column_name: str
+    value: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CleanRows:
+    """What became of the rows `first_row` up to `first_row + row_count` of the file (the first one is 0).
+
+    `clients` are rows as `upsert_clients` takes them; `duplicates` rows were merged into one of them.
+    `repeated` are identity keys among them that rows before `first_row` had already.
+    """
+
+    first_row: int
+    row_count: int
+    clients: Sequence[Mapping[str, Any]]
+    duplicates: int = 0
+    repeated: Collection[str] = ()
+    rejects: Sequence[RejectRow] = ()
+    warnings: Sequence[RejectRow] = field(default_factory=tuple)
+
+
+def insert_import(
+    session: Session, *, filename: str, mapping: dict[str, Any], client_list_id: int | None = None
+) -> MemberImport:
+    """A queued import without its file; `append_chunk` adds that in the same transaction."""
+    member_import = MemberImport(
+        uid=new_uid(), filename=filename[:255], size_bytes=0, mapping=mapping, client_list_id=client_list_id
+    )
+    session.add(member_import)
+    session.flush()
+    return member_import
+
+
+def append_chunk(session: Session, member_import: MemberImport, ordinal: int, data: bytes) -> None:
+    """Store the next piece of the file, up to `CHUNK_BYTES`."""
+    session.execute(insert(MemberImportChunk).values(import_id=member_import.id, ordinal=ordinal, data=data))
+    member_import.size_bytes += len(data)
+    session.flush()
+
+
+def read_file(session: Session, import_id: int) -> Iterator[bytes]:
+    """The pieces of the stored file in their order, one in memory at a time."""
+    ordinals = session.scalars(
+        select(MemberImportChunk.ordinal)
+        .where(MemberImportChunk.import_id == import_id)
+        .order_by(MemberImportChunk.ordinal)
+    ).all()
+    for ordinal in ordinals:
+        yield session.scalars(
+            select(MemberImportChunk.data).where(
+                MemberImportChunk.import_id == import_id, MemberImportChunk.ordinal == ordinal
+            )
+        ).one()
+
+
+def get_import(session: Session, import_id: int) -> MemberImport:
+    found = session.get(MemberImport, import_id, populate_existing=True)
+    if found is None:
+        raise NotFound("member import", import_id)
+    return found
+
+
+def list_imports(session: Session, *, after: int, limit: int) -> Page[MemberImport]:
+    """Imports in the order they were uploaded."""
+    return page_of(session, select(MemberImport), MemberImport.id, after=after, limit=limit)
+
+
+def list_rejects(
+    session: Session, import_id: int, *, after: int, limit: int, severity: str | None = None
+) -> Page[ImportReject]:
+    """What was left out of an import, in the order of the file's chunks."""
+    query = select(ImportReject).where(ImportReject.import_id == import_id)
+    if severity is not None:
+        query = query.where(ImportReject.severity == severity)
+    return page_of(session, query, ImportReject.id, after=after, limit=limit)
+
+
+def count_reasons(session: Session, import_id: int) -> dict[tuple[str, str], int]:
+    """How often each (severity, reason) left out a row or a cell."""
+    rows = session.execute(
+        select(ImportReject.severity, ImportReject.reason, func.count())
+        .where(ImportReject.import_id == import_id)
+        .group_by(ImportReject.severity, ImportReject.reason)
+    )
+    return {(severity, reason): count for severity, reason, count in rows}
+
+
+def start_import(session: Session, import_id: int) -> MemberImport:
+    """Mark a queued import as running; one that runs already (cut, or in other hands) stays as it is."""
+    session.execute(
+        update(MemberImport)
+        .where(
+            MemberImport.id == import_id,
+            MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+        )
+        .values(state=ImportState.RUNNING, heartbeat_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+    return get_import(session, import_id)
+
+
+def record_total_rows(session: Session, import_id: int, total_rows: int) -> None:
+    """The file was read to its end once: it has this many rows below the header."""
+    _update_running(session, import_id, total_rows=total_rows, heartbeat_at=utc_now())
+
+
+def advance_import(session: Session, import_id: int, rows: CleanRows) -> None:
+    """Import a chunk and move `done_rows` past it in one transaction: wholly and once, or not at all.
+
+    Raises:
+        Conflict: `done_rows` is not at the chunk's first row, or the import does not run (any more): somebody
+            else imported the chunk. Nothing was changed.
+    """
+    _fence(session, import_id, rows.first_row, rows.row_count)
+    done = upsert_clients(session, rows.clients)
+    list_id = get_import(session, import_id).client_list_id
+    if list_id is not None:
+        add_members_by_identity(session, list_id, done.created | done.updated)
+    _insert_rejects(session, import_id, [*rows.rejects, *rows.warnings])
+    _add_counts(session, import_id, rows, done)
+
+
+def complete_import(session: Session, import_id: int) -> MemberImport:
+    """Every row is done: the file, which nobody needs any more, is deleted; its rejects stay.
+
+    Raises:
+        Conflict: rows are left, or the import does not run (any more).
+    """
+    changed = _update_running(
+        session,
+        import_id,
+        MemberImport.done_rows == MemberImport.total_rows,
+        state=ImportState.COMPLETED,
+        finished_at=utc_now(),
+        error=None,
+    )
+    if not changed:
+        raise Conflict(f"import {import_id} is not at its end")
+    session.execute(
+        delete(MemberImportChunk)
+        .where(MemberImportChunk.import_id == import_id)
+        .execution_options(synchronize_session=False)
+    )
+    return get_import(session, import_id)
+
+
+def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport:
+    """Give up, with a failed job for people to see. The file and what was imported of it stay.
+
+    `error` names no value of the file. An import that is over stays as it is.
+    """
+    changed = session.execute(
+        update(MemberImport)
+        .where(
+            MemberImport.id == import_id,
+            MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+        )
+        .values(state=ImportState.FAILED, error=error[:2000], finished_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+    if _rowcount(changed):
+        session.add(FailedJob(kind="member_import", subject={"import_id": import_id}, error=error[:2000]))
+        session.flush()
+    return get_import(session, import_id)
+
+
+def requeue_import(session: Session, import_id: int) -> MemberImport:
+    """Try a failed import again; it goes on after the last chunk that was committed.
+
+    Raises:
+        Conflict: the import has not failed.
+    """
+    changed = session.execute(
+        update(MemberImport)
+        .where(MemberImport.id == import_id, MemberImport.state == ImportState.FAILED)
+        .values(state=ImportState.QUEUED, error=None, finished_at=None, heartbeat_at=None, dispatched_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    member_import = get_import(session, import_id)
+    if not _rowcount(changed):
+        raise Conflict(f"import {import_id} is {member_import.state}; only a failed one can be tried again")
+    return member_import
+
+
+def list_undispatched_imports(
+    session: Session, *, limit: int = 100, orphan_seconds: int, grace_seconds: int = 5
+) -> Sequence[int]:
+    """Imports that need a Prefect run: those nobody asked one for, and those whose run died.
+
+    `grace_seconds` leaves the process that stored the file the time to ask by itself. A run that has shown no
+    heartbeat within `orphan_seconds` counts as dead; a needless second run is harmless.
+    """
+    last_sign = func.coalesce(MemberImport.heartbeat_at, MemberImport.dispatched_at)
+    stale = and_(
+        MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+        or_(
+            and_(last_sign.is_(None), MemberImport.updated_at < utc_in(-grace_seconds)),
+            last_sign < utc_in(-orphan_seconds),
+        ),
+    )
+    return session.scalars(select(MemberImport.id).where(stale).order_by(MemberImport.id).limit(limit)).all()
+
+
+def next_attempt(session: Session, import_id: int) -> tuple[int, str]:
+    """Count one more Prefect run that is about to be asked for; returns its number and the import's uid."""
+    _update(session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
+    member_import = get_import(session, import_id)
+    return member_import.attempt, member_import.uid
+
+
+def record_dispatch(session: Session, import_id: int, flow_run_id: str) -> None:
+    """Prefect took the run."""
+    _update(session, import_id, prefect_flow_run_id=flow_run_id)
+
+
+def release_dispatch(session: Session, import_id: int) -> None:
+    """Prefect could not be reached: leave the import to the dispatcher."""
+    _update(session, import_id, dispatched_at=None)
+
+
+def _fence(session: Session, import_id: int, first_row: int, row_count: int) -> None:
+    """Comes first, so that of two runs one waits here for the other's chunk to be committed, and loses."""
+    moved = _update_running(
+        session,
+        import_id,
+        MemberImport.done_rows == first_row,
+        done_rows=first_row + row_count,
+        heartbeat_at=utc_now(),
+    )
+    if not moved:
+        raise Conflict(f"import {import_id}: the rows after {first_row} were taken by another run")
+
+
+def _add_counts(session: Session, import_id: int, rows: CleanRows, done: Upserted) -> None:
+    """Each row of the file is counted once: a client that an earlier chunk had is a duplicate here."""
+    repeated = set(rows.repeated)
+    _update(
+        session,
+        import_id,
+        created_count=MemberImport.created_count + len(done.created - repeated),
+        updated_count=MemberImport.updated_count + len(done.updated - repeated),
+        duplicate_count=MemberImport.duplicate_count + rows.duplicates + len(repeated),
+        rejected_count=MemberImport.rejected_count + len({reject.row_number for reject in rows.rejects}),
+        warning_count=MemberImport.warning_count + len(rows.warnings),
+    )
+
+
+def _insert_rejects(session: Session, import_id: int, rejects: Sequence[RejectRow]) -> None:
+    if not rejects:
+        return
+    values = [
+        {
+            "import_id": import_id,
+            "severity": reject.severity,
+            "row_number": reject.row_number,
+            "column_name": reject.column_name[:150],
+            "value": reject.value[:100],
+            "reason": reject.reason[:40],
+            "message": reject.message[:300],
+        }
+        for reject in rejects
+    ]
+    session.execute(insert(ImportReject), values)
+
+
+def _update(session: Session, import_id: int, **values: Any) -> int:
+    result = session.execute(
+        update(MemberImport)
+        .where(MemberImport.id == import_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return _rowcount(result)
+
+
+def _update_running(session: Session, import_id: int, *conditions: Any, **values: Any) -> bool:
+    result = session.execute(
+        update(MemberImport)
+        .where(MemberImport.id == import_id, MemberImport.state == ImportState.RUNNING, *conditions)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return _rowcount(result) == 1
+
+
+def _rowcount(result: Any) -> int:
+    return int(result.rowcount)

@@ -1,0 +1,69 @@
+"""The Prefect flow of a campaign: prepare the snapshot, send it in slices, settle what is left."""
+
+from datetime import datetime
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime
+from prefect.client.schemas.objects import State
+from prefect.futures import wait
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from db.states import ExecutionState
+from settings import get_settings
+from tasks.sending import progress
+from tasks.sending.jackets import open_execution, prepare, send_slice, settle
+from tasks.sending.slicing import slice_plan
+
+LANES = get_settings().send_lanes
+
+
+@flow(
+    name="send-campaign",
+    flow_run_name="execution-{execution_id}",
+    task_runner=ThreadPoolTaskRunner(max_workers=LANES),  # type: ignore[arg-type]
+    persist_result=False,
+    validate_parameters=True,
+)
+def send_campaign(flow_id: int, execution_id: int | None = None) -> State[Any]:
+    """Send an execution of the marketing flow, or open one when the run was started from Prefect.
+
+    Safe to run again or twice at once: every decision to send is a row in the ledger, none is here.
+    """
+    if execution_id is None:
+        execution_id = open_execution(flow_id, str(runtime.flow_run.id), _scheduled_for())
+    if execution_id is None:
+        return Completed(message="This occurrence was handled already, or is not to be sent.", name="Skipped")
+    state = prepare(execution_id)
+    if state is ExecutionState.SENDING:
+        _send(execution_id)
+        state = settle(execution_id)
+    counts = progress.report(execution_id)
+    get_run_logger().info("execution %s is %s: %s", execution_id, state, counts)
+    return Completed(message=f"execution {execution_id} is {state}: {counts}", name=state.value.capitalize())
+
+
+def _send(execution_id: int) -> None:
+    """Keep the lanes busy with slices until one finds nothing left; at most 150 task runs, whatever the size.
+
+    Should that not be enough (a provider that throttles for hours), the dispatcher starts another run.
+    """
+    plan = slice_plan(progress.count_batches(execution_id), lanes=LANES)
+    running = [send_slice.submit(execution_id, plan.batches_per_slice) for _ in range(plan.lanes)]
+    submitted = len(running)
+    with progress.shown(execution_id) as show:
+        while running:
+            done, waiting = wait(running, timeout=show.interval_seconds)
+            running = list(waiting)
+            for future in done:
+                is_full = future.result() == plan.batches_per_slice
+                if is_full and submitted < plan.most_slices:
+                    running.append(send_slice.submit(execution_id, plan.batches_per_slice))
+                    submitted += 1
+            show.update()
+
+
+def _scheduled_for() -> datetime | None:
+    """The planned moment of a run that the flow's schedule made; None for one that a person started."""
+    is_scheduled = "auto-scheduled" in (runtime.flow_run.tags or [])
+    return runtime.flow_run.scheduled_start_time if is_scheduled else None

@@ -1,0 +1,100 @@
+"""Events of both providers in one vocabulary. Pure."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+Provider = Literal["sendgrid", "sendmode"]
+
+
+class EventKind(StrEnum):
+    PROCESSED = "processed"
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    BOUNCE = "bounce"
+    BLOCKED = "blocked"
+    DROPPED = "dropped"
+    OPEN = "open"
+    MACHINE_OPEN = "machine_open"
+    CLICK = "click"
+    SPAM_REPORT = "spam_report"
+    UNSUBSCRIBE = "unsubscribe"
+    GROUP_UNSUBSCRIBE = "group_unsubscribe"
+    GROUP_RESUBSCRIBE = "group_resubscribe"
+    ACCOUNT_STATUS = "account_status"
+    DISPATCHED = "dispatched"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    REPLY = "reply"
+    OPT_OUT = "opt_out"
+    OPT_IN = "opt_in"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class ProviderEvent:
+    """One fact about a message. `reference` is ours (`<uid>-<message id>`), `raw` what the provider said."""
+
+    provider: Provider
+    kind: EventKind
+    occurred_at: datetime
+    reference: str | None = None
+    address: str | None = None
+    provider_event_id: str | None = None
+    provider_message_id: str | None = None
+    url: str | None = None
+    url_offset: str | None = None
+    reason: str | None = None
+    classification: str | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BadEvent:
+    """Something that is no event, kept with the reason."""
+
+    reason: str
+    raw: str
+
+
+def fingerprint(event: ProviderEvent) -> bytes:
+    """32 bytes that are the same for every copy of a fact.
+
+    SendGrid's own event id changes on some retries and is missing on some types (sendgrid-nodejs#1435, docs#2862), so
+    copies are recognised by what they say: message, kind, moment and link.
+    """
+    about = event.reference or event.address or event.provider_message_id or ""
+    moment = "" if _is_report(event) else f"{event.occurred_at.timestamp():.6f}"
+    facts = (
+        event.provider,
+        event.kind,
+        about,
+        moment,
+        event.url or "",
+        event.url_offset or "",
+        _detail(event),
+    )
+    return _digest(*facts)
+
+
+def fingerprint_bad(event: BadEvent) -> bytes:
+    return _digest("bad", event.raw)
+
+
+def _is_report(event: ProviderEvent) -> bool:
+    """Sendmode's delivery reports name no moment; a message passes each of its stations once."""
+    talk = (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN)
+    return event.provider == "sendmode" and event.reference is not None and event.kind not in talk
+
+
+def _detail(event: ProviderEvent) -> str:
+    # Two replies within a second are two facts; they differ in their text.
+    return event.reason or "" if event.kind in (EventKind.REPLY, EventKind.OTHER) else ""
+
+
+def _digest(*parts: str) -> bytes:
+    text = "\x1f".join(part.replace("\x1f", " ") for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

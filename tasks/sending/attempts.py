@@ -1,0 +1,33 @@
+"""What a channel offers the send engine: a rendered batch that can be sent, and be recorded afterwards."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from db.queries.ledger import ClaimedBatch, Recipient
+
+Record = Callable[[Session], None]
+"""The transaction that records the outcome of a request. It is fenced, so it may be tried more than once."""
+
+
+class Attempt(Protocol):
+    """A rendered batch."""
+
+    @property
+    def failed(self) -> Mapping[int, str]:
+        """Messages that cannot be sent, and why."""
+        ...
+
+    @property
+    def parts(self) -> Mapping[int, int]:
+        """The sizes of SMS; empty for email."""
+        ...
+
+    def send(self, message_ids: set[int], *, deadline: float) -> Record:
+        """Send exactly these messages. `deadline` (time.monotonic) is when the lease gets too short to go on."""
+        ...
+
+
+class ChannelSender(Protocol):
+    def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> Attempt: ...

@@ -1,0 +1,155 @@
+"""Email: a batch is one request of up to 1,000 personalizations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from random import random
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db.engine import Database
+from db.queries import executions, ledger
+from db.queries.ledger import ClaimedBatch, Recipient
+from db.states import Failure
+from tasks.feedback.unsubscribe_links import Reference, unsubscribe_url
+from tasks.providers.outcomes import (
+    Accepted,
+    BatchOutcome,
+    NotTaken,
+    PartlyRefused,
+    RequestRefused,
+    Unknown,
+)
+from tasks.providers.sendgrid import SendGridMessenger
+from tasks.providers.sendgrid_payload import (
+    Envelope,
+    PayloadInvalid,
+    Personalization,
+    build_mail,
+)
+from tasks.sending.attempts import Record
+from tasks.sending.backoff import retry_delay
+from tasks.templates.context import client_context
+from tasks.templates.footer import with_unsubscribe_link
+from tasks.templates.personalization import (
+    CompiledEmail,
+    RenderFailed,
+    TooLarge,
+    compile_email,
+)
+
+
+@dataclass(frozen=True)
+class EmailStep:
+    """What all batches of an execution's step share: loaded and compiled once per process."""
+
+    execution_uid: str
+    envelope: Envelope
+    email: CompiledEmail
+
+
+@dataclass(frozen=True)
+class EmailAttempt:
+    """A rendered batch of email."""
+
+    batch: ClaimedBatch
+    step: EmailStep
+    recipients: Mapping[int, Personalization]
+    failed: Mapping[int, str]
+    post: Callable[[bytes], BatchOutcome]
+    parts: Mapping[int, int] = field(default_factory=dict)
+
+    def send(self, message_ids: set[int], *, deadline: float) -> Record:
+        """One request for exactly these messages. Its time-out is far below the lease, so `deadline` is kept."""
+        ids = sorted(message_ids)
+        try:
+            body = build_mail(self.step.envelope, self.step.email, [self.recipients[key] for key in ids])
+        except PayloadInvalid as error:
+            return self._record_refusal(RequestRefused(str(error)))
+        return self._record_of(self.post(body), ids)
+
+    def _record_of(self, outcome: BatchOutcome, ids: Sequence[int]) -> Record:
+        batch = self.batch
+        match outcome:
+            case Accepted(provider_message_id):
+                return lambda s: ledger.accept_batch(s, batch, provider_message_id)
+            case PartlyRefused(refused):
+                reasons = {
+                    ids[at]: f"{Failure.REFUSED}: {why}" for at, why in refused.items() if at < len(ids)
+                }
+                return lambda s: ledger.refuse_messages(s, batch, reasons)
+            case NotTaken(reason, retry_after):
+                delay = retry_delay(batch.attempts, retry_after, jitter=random())
+                return lambda s: ledger.return_batch(s, batch, error=reason, delay_seconds=delay)
+            case RequestRefused():
+                return self._record_refusal(outcome)
+            case Unknown(reason):
+                return lambda s: ledger.leave_unknown(s, batch, error=reason)
+
+    def _record_refusal(self, refusal: RequestRefused) -> Record:
+        return refuse_request(self.batch, "SendGrid", refusal)
+
+
+def refuse_request(batch: ClaimedBatch, provider: str, refusal: RequestRefused) -> Record:
+    """Nothing was taken and nothing would be: give the batch back and pause, before the next one is refused too."""
+    error = f"{provider} refuses the request: {refusal.reason}. Correct it, then resume the execution."
+
+    def record(session: Session) -> None:
+        ledger.return_batch(session, batch, error=error, delay_seconds=0)
+        executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
+
+    return record
+
+
+class EmailSender:
+    """Renders and sends email batches through SendGrid."""
+
+    def __init__(
+        self, database: Database, messenger: SendGridMessenger, *, public_url: str, key: bytes
+    ) -> None:
+        self._database = database
+        self._messenger = messenger
+        self._public_url = public_url
+        self._key = key
+        self._step = lru_cache(maxsize=64)(self._load_step)
+
+    def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> EmailAttempt:
+        step = self._step(batch.execution_id, batch.step_id)
+        ready: dict[int, Personalization] = {}
+        failed: dict[int, str] = {}
+        for recipient in recipients:
+            result = self._personalize(step, recipient)
+            if isinstance(result, str):
+                failed[recipient.message_id] = result
+            else:
+                ready[recipient.message_id] = result
+        return EmailAttempt(batch, step, ready, failed, self._messenger.send)
+
+    def _personalize(self, step: EmailStep, recipient: Recipient) -> Personalization | str:
+        reference = str(Reference(step.execution_uid, recipient.message_id))
+        url = unsubscribe_url(self._public_url, self._key, reference)
+        values = step.email.render(client_context(recipient.client, url))
+        if isinstance(values, RenderFailed):
+            return f"{Failure.RENDER}: {values.reason}"
+        if isinstance(values, TooLarge):
+            return f"{Failure.TOO_LARGE}: {values.size_bytes} bytes of personal values, 10000 are allowed"
+        name = f"{recipient.client['first_name']} {recipient.client['last_name']}"
+        return Personalization(recipient.address, name, reference, values, url)
+
+    def _load_step(self, execution_id: int, step_id: int) -> EmailStep:
+        with self._database.reading() as session:
+            execution = executions.get_execution(session, execution_id)
+            step, version = executions.get_execution_step(session, step_id)
+        html, text = with_unsubscribe_link(version.html, version.text)
+        envelope = _envelope(step.sender, execution.flow_id)
+        return EmailStep(execution.uid, envelope, compile_email(version.subject, html, text))
+
+
+def _envelope(sender: Mapping[str, Any], flow_id: int) -> Envelope:
+    return Envelope(
+        from_email=sender["from_email"],
+        from_name=sender.get("from_name") or "",
+        reply_to=sender.get("reply_to") or "",
+        categories=(f"flow-{flow_id}",),
+    )

@@ -1,0 +1,130 @@
+"""The batch protocol, step by step. The order of the steps is what makes a second sending impossible:
+
+    claim -> read and render -> commit `sending` -> one request -> record
+
+A process that dies before the commit leaves a claim, which others may take over. One that dies after it leaves a
+batch in `sending`, which nobody ever sends again: its messages become unknown until evidence or a person says more.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from db.engine import Database
+from db.errors import StaleToken
+from db.queries import executions, ledger
+from db.queries.ledger import ClaimedBatch
+from db.states import Channel, Exclusion
+from settings import Settings
+from tasks.sending.attempts import Attempt, ChannelSender, Record
+
+log = structlog.get_logger()
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+class Step(StrEnum):
+    """What one turn of a lane did."""
+
+    WORKED = "worked"
+    WAITED = "waited"
+    NOTHING_LEFT = "nothing_left"
+
+
+@dataclass(frozen=True)
+class SendEngine:
+    """Sends the batches of executions. Safe to use from several threads, processes and machines at once."""
+
+    database: Database
+    settings: Settings
+    senders: Mapping[Channel, ChannelSender]
+
+    def run_slice(self, execution_id: int, *, most_batches: int) -> int:
+        """Send up to `most_batches` batches of the execution; returns how many this lane worked on.
+
+        Ends early when nothing is left that could become due, or when the execution is paused or cancelled.
+        """
+        worked = 0
+        while worked < most_batches:
+            step = self.step(execution_id)
+            if step is Step.NOTHING_LEFT:
+                break
+            worked += step is Step.WORKED
+        return worked
+
+    def step(self, execution_id: int) -> Step:
+        """Work on one batch, or wait a moment for one that is not due yet or that someone else holds."""
+        lease = self.settings.batch_lease_seconds
+        batch = self.database.run(lambda s: ledger.claim_batch(s, execution_id, lease_seconds=lease))
+        if batch is not None:
+            self._work_on(batch)
+            return Step.WORKED
+        return self._wait(execution_id)
+
+    def _work_on(self, batch: ClaimedBatch) -> None:
+        try:
+            if batch.attempts > self.settings.max_batch_attempts:
+                error = f"not taken by the provider in {self.settings.max_batch_attempts} attempts"
+                self.database.run(lambda s: ledger.give_up_batch(s, batch, error=error))
+                return
+            with self.database.reading() as session:
+                recipients = ledger.read_batch(session, batch)
+            excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
+            attempt = self.senders[batch.channel].render(batch, [r for r in recipients if not r.exclusion])
+            message_ids, deadline = self._commit_sending(batch, attempt, excluded)
+            if message_ids:
+                # A request that is begun must be able to end, and to be recorded, before the lease does.
+                begin_until = deadline - 1.5 * self.settings.provider_timeout_seconds
+                self._record(batch, attempt.send(message_ids, deadline=begin_until), deadline)
+        except StaleToken as stale:
+            # Our lease ran out and somebody else decided about the batch; whatever we know comes too late.
+            log.warning("batch taken over", batch_id=stale.batch_id, token=stale.token)
+
+    def _commit_sending(
+        self, batch: ClaimedBatch, attempt: Attempt, excluded: Mapping[int, Exclusion]
+    ) -> tuple[set[int], float]:
+        lease = self.settings.batch_lease_seconds
+        started = time.monotonic()
+        message_ids = self.database.run(
+            lambda s: ledger.commit_sending(
+                s, batch, failed=attempt.failed, excluded=excluded, lease_seconds=lease, parts=attempt.parts
+            )
+        )
+        return message_ids, started + lease
+
+    def _record(self, batch: ClaimedBatch, record: Record, deadline: float) -> None:
+        """Write the outcome; a database that is away is waited for until the lease ends, since a lost outcome is an
+        unknown message. A retry after a COMMIT whose answer was lost meets a stale token: then it was written."""
+        tried = 0
+        while True:
+            try:
+                self.database.run(record)
+            except DBAPIError as error:
+                tried += 1
+                if time.monotonic() > deadline:
+                    raise
+                log.warning(
+                    "outcome not recorded yet", batch_id=batch.id, tried=tried, error=type(error).__name__
+                )
+                time.sleep(min(0.1 * 2**tried, 2.0))
+            except StaleToken:
+                if not tried:
+                    raise
+                return
+            else:
+                return
+
+    def _wait(self, execution_id: int) -> Step:
+        """Nothing could be claimed: free what dead holders left, then wait for the next batch if there is one."""
+        self.database.run(lambda s: ledger.release_expired_claims(s, execution_id))
+        self.database.run(lambda s: ledger.expire_sending(s, execution_id))
+        with self.database.reading() as session:
+            is_open = executions.is_sending(session, execution_id)
+            due = ledger.next_due_in(session, execution_id)
+        if not is_open or due is None:
+            return Step.NOTHING_LEFT
+        time.sleep(min(max(due, 0.05), _LONGEST_WAIT_SECONDS))
+        return Step.WAITED

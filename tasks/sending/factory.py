@@ -1,0 +1,48 @@
+"""The send engine of this process, made from the settings once."""
+
+from functools import lru_cache
+
+from db.engine import get_database
+from db.states import Channel
+from settings import Settings, get_settings
+from tasks.providers.sendgrid import SendGridMessenger
+from tasks.providers.sendmode import SendmodeMessenger
+from tasks.sending.email import EmailSender
+from tasks.sending.engine import SendEngine
+from tasks.sending.sms import SmsSender
+from tasks.signing import secret_key
+
+
+def make_sendgrid(settings: Settings) -> SendGridMessenger:
+    return SendGridMessenger(
+        settings.sendgrid_base_url,
+        settings.sendgrid_api_key.get_secret_value(),
+        timeout_seconds=settings.provider_timeout_seconds,
+    )
+
+
+def make_sendmode(settings: Settings) -> SendmodeMessenger:
+    return SendmodeMessenger(
+        settings.sendmode_base_url,
+        settings.sendmode_api_key.get_secret_value(),
+        profile=settings.sendmode_profile,
+        timeout_seconds=settings.provider_timeout_seconds,
+        concurrency=settings.sms_concurrency,
+    )
+
+
+@lru_cache
+def get_engine() -> SendEngine:
+    """Shared by all lanes of the process: connections and compiled templates are kept in it."""
+    settings = get_settings()
+    database = get_database()
+    return SendEngine(
+        database,
+        settings,
+        {
+            Channel.EMAIL: EmailSender(
+                database, make_sendgrid(settings), public_url=settings.public_url, key=secret_key(settings)
+            ),
+            Channel.SMS: SmsSender(database, make_sendmode(settings), max_parts=settings.sms_max_parts),
+        },
+    )

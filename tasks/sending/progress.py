@@ -1,0 +1,108 @@
+"""What Prefect shows of an execution: a progress artifact while it runs, a report at the end. Counts only.
+
+Artifacts are a view. A Prefect server that is away must not stop the sending, so failing to show is only logged.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import structlog
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from db.engine import get_database
+from db.queries import executions
+from db.queries.stats import Counts, get_counts
+from db.states import MessageState
+
+log = structlog.get_logger()
+INTERVAL_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 5.0
+_FINAL = (MessageState.ACCEPTED, MessageState.FAILED, MessageState.EXCLUDED, MessageState.CANCELLED)
+
+
+@dataclass
+class Shown:
+    """The progress artifact of one run, and the heartbeat of its execution."""
+
+    execution_id: int
+    artifact_id: UUID | None
+    interval_seconds: float = INTERVAL_SECONDS
+    _beat_at: float = 0.0
+
+    def update(self) -> None:
+        """Renew the heartbeat and the artifact."""
+        if monotonic() - self._beat_at >= _HEARTBEAT_SECONDS:
+            get_database().run(lambda s: executions.heartbeat(s, self.execution_id))
+            self._beat_at = monotonic()
+        if self.artifact_id is not None:
+            _try(update_progress_artifact, artifact_id=self.artifact_id, progress=_percent(self.execution_id))
+
+
+def count_batches(execution_id: int) -> int:
+    with get_database().reading() as session:
+        return executions.count_batches(session, execution_id)
+
+
+@contextmanager
+def shown(execution_id: int) -> Iterator[Shown]:
+    """Show the execution's progress for as long as the block runs."""
+    created = _try(
+        create_progress_artifact,
+        progress=_percent(execution_id),
+        key=f"execution-{execution_id}-progress",
+        description="Messages in a final state, in percent",
+    )
+    show = Shown(execution_id, created)
+    show.update()
+    try:
+        yield show
+    finally:
+        show.update()
+
+
+def report(execution_id: int) -> dict[str, int]:
+    """Write the report artifact; returns the counts per message state that are not 0."""
+    with get_database().reading() as session:
+        counts = get_counts(session, execution_id) if executions.has_snapshot(session, execution_id) else None
+        exclusions = executions.count_exclusions(session, execution_id)
+    if counts is None:
+        return {}
+    _try(
+        create_markdown_artifact,
+        markdown=_markdown(execution_id, counts, exclusions),
+        key=f"execution-{execution_id}-report",
+        description=f"Report of execution {execution_id}",
+    )
+    names = ["intended", *(state.value for state in MessageState)]
+    return {name: counts.messages[name] for name in names if counts.messages[name]}
+
+
+def _percent(execution_id: int) -> float:
+    with get_database().reading() as session:
+        counts = get_counts(session, execution_id).messages
+    done = sum(counts[state.value] for state in _FINAL)
+    return round(100 * done / counts["intended"], 1) if counts["intended"] else 100.0
+
+
+def _markdown(execution_id: int, counts: Counts, exclusions: dict[str, int]) -> str:
+    rows = [("messages", name, value) for name, value in counts.messages.items() if value]
+    rows += [("excluded", reason, value) for reason, value in sorted(exclusions.items())]
+    rows += [("SMS", name, value) for name, value in counts.sms.items() if value]
+    table = "\n".join(f"| {kind} | {name} | {value:,} |" for kind, name, value in rows)
+    return f"# Execution {execution_id}\n\n| | | count |\n|---|---|---:|\n{table}\n"
+
+
+def _try(show: Any, **arguments: Any) -> Any:
+    try:
+        return show(**arguments)
+    except Exception as error:
+        log.warning("progress not shown", error=type(error).__name__)
+        return None

@@ -1,0 +1,126 @@
+"""SMS: a batch is claimed together and sent as single requests, many at a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import random
+
+from sqlalchemy.orm import Session
+
+from db.engine import Database
+from db.queries import executions, ledger
+from db.queries.ledger import ClaimedBatch, Recipient
+from db.states import Failure
+from tasks.feedback.unsubscribe_links import Reference
+from tasks.providers.outcomes import (
+    Accepted,
+    MessageOutcome,
+    MessageRefused,
+    NotTaken,
+    RequestRefused,
+    Unknown,
+)
+from tasks.providers.sendmode import SendmodeMessenger
+from tasks.providers.sendmode_profiles import Sms
+from tasks.sending.attempts import Record
+from tasks.sending.backoff import retry_delay
+from tasks.templates.context import client_context
+from tasks.templates.liquid import Part
+from tasks.templates.personalization import RenderFailed, render_whole
+from tasks.templates.sms import measure_sms
+
+
+@dataclass(frozen=True)
+class SmsStep:
+    """What all batches of an execution's step share."""
+
+    execution_uid: str
+    sender_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SmsAttempt:
+    """A rendered batch of SMS."""
+
+    batch: ClaimedBatch
+    messages: Mapping[int, Sms]
+    failed: Mapping[int, str]
+    parts: Mapping[int, int]
+    post: Callable[..., list[MessageOutcome]]
+
+    def send(self, message_ids: set[int], *, deadline: float) -> Record:
+        """One request per message; none is begun after `deadline`."""
+        ids = sorted(message_ids)
+        outcomes = self.post([self.messages[key] for key in ids], deadline=deadline)
+        return record_of(self.batch, dict(zip(ids, outcomes, strict=True)))
+
+
+def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Record:
+    """The transaction that records the outcomes, whatever mixture they are."""
+    accepted = {key: out.provider_message_id for key, out in outcomes.items() if isinstance(out, Accepted)}
+    failed = {
+        key: f"{Failure.REFUSED}: {out.reason}"
+        for key, out in outcomes.items()
+        if isinstance(out, MessageRefused)
+    }
+    unknown = {key: out.reason for key, out in outcomes.items() if isinstance(out, Unknown)}
+    waiting = [out for out in outcomes.values() if isinstance(out, NotTaken)]
+    refusal = next((out for out in outcomes.values() if isinstance(out, RequestRefused)), None)
+    asked = [out.retry_after for out in waiting if out.retry_after is not None]
+    reasons = [*unknown.values(), *(out.reason for out in waiting)]
+    # What was taken is progress: only a batch of which nothing was counts its attempts towards giving up.
+    tries = 1 if accepted else batch.attempts
+    delay = retry_delay(tries, max(asked, default=None), jitter=random()) if waiting else 0.0
+
+    def record(session: Session) -> None:
+        ledger.record_sms(
+            session,
+            batch,
+            accepted=accepted,
+            failed=failed,
+            unknown=unknown,
+            retry_delay=delay,
+            error=reasons[0] if reasons else None,
+        )
+        if refusal is not None:
+            error = f"Sendmode refuses the request: {refusal.reason}. Correct it, then resume the execution."
+            executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
+
+    return record
+
+
+class SmsSender:
+    """Renders and sends SMS batches through Sendmode."""
+
+    def __init__(self, database: Database, messenger: SendmodeMessenger, *, max_parts: int) -> None:
+        self._database = database
+        self._messenger = messenger
+        self._max_parts = max_parts
+        self._step = lru_cache(maxsize=64)(self._load_step)
+
+    def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> SmsAttempt:
+        step = self._step(batch.execution_id, batch.step_id)
+        messages: dict[int, Sms] = {}
+        failed: dict[int, str] = {}
+        parts: dict[int, int] = {}
+        for recipient in recipients:
+            text = render_whole(step.text, Part.SMS, client_context(recipient.client))
+            key = recipient.message_id
+            if isinstance(text, RenderFailed):
+                failed[key] = f"{Failure.RENDER}: {text.reason}"
+                continue
+            size = measure_sms(text)
+            if size.parts > self._max_parts:
+                failed[key] = f"{Failure.TOO_MANY_PARTS}: {size.parts} parts, {self._max_parts} are allowed"
+                continue
+            parts[key] = size.parts
+            reference = str(Reference(step.execution_uid, key))
+            messages[key] = Sms(recipient.address, text, step.sender_id, reference)
+        return SmsAttempt(batch, messages, failed, parts, self._messenger.send_many)
+
+    def _load_step(self, execution_id: int, step_id: int) -> SmsStep:
+        with self._database.reading() as session:
+            execution = executions.get_execution(session, execution_id)
+            step, version = executions.get_execution_step(session, step_id)
+        return SmsStep(execution.uid, step.sender["sender_id"], version.text)

@@ -1,0 +1,183 @@
+"""Clients over HTTP."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from db.engine import Database
+from tests.builders import add_campaign, prepared
+
+
+def create(api: TestClient, **values: Any) -> dict[str, Any]:
+    answer = api.post("/api/clients", json=values)
+    assert answer.status_code == 201, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+def fields_of(answer: Any, status: int = 422) -> dict[str, str]:
+    """The fields that a problem names, with the reasons."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+
+
+def test_a_client_is_stored_with_its_addresses_in_one_spelling(api: TestClient) -> None:
+    created = create(
+        api,
+        email=" Áine.Byrne@Example.COM ",
+        phone="087 123 4567",
+        first_name=" Áine ",
+        time_zone="Europe/Dublin",
+        locale="en-IE",
+        tags=["vip", "new", "vip"],
+        custom_fields={"city": "Cork", "visits": 3, "score": 1.5, "member": True, "gone": None},
+        email_consent="granted",
+    )
+    assert (created["email"], created["phone"]) == ("áine.byrne@example.com", "+353871234567")
+    assert (created["first_name"], created["last_name"], created["tags"]) == ("Áine", "", ["vip", "new"])
+    assert created["custom_fields"] == {"city": "Cork", "visits": 3, "score": 1.5, "member": True}
+    assert (created["email_consent"], created["sms_consent"]) == ("granted", "unknown")
+    assert api.get(f"/api/clients/{created['id']}").json() == created
+
+
+def test_a_client_needs_an_email_or_a_phone(api: TestClient) -> None:
+    assert fields_of(api.post("/api/clients", json={"first_name": "Ann"})) == {
+        "body.email": "a client needs an email or a phone"
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("email", "nobody"),
+        ("email", "a@localhost"),
+        ("email", 7),
+        ("email", "a" * 250 + "@example.com"),
+        ("phone", "12"),
+        ("phone", "+353 1"),
+        ("first_name", "x" * 101),
+        ("first_name", "two\nlines"),
+        ("first_name", "nul\x00"),
+        ("first_name", None),
+        ("external_id", ""),
+        ("time_zone", "Dublin"),
+        ("time_zone", "../etc/passwd"),
+        ("locale", "en IE"),
+        ("tags", ["x"] * 51),
+        ("tags", "vip"),
+        ("tags.0", [""]),
+        ("tags.0", ["nul\x00"]),
+        ("custom_fields", {"Größe": 1}),
+        ("custom_fields", {"a": [1]}),
+        ("custom_fields", {"a": "x" * 1001}),
+        ("custom_fields", {"a": 2**63}),
+        ("custom_fields", {"a": "nul\x00"}),
+        ("custom_fields", {f"f{number}": 1 for number in range(101)}),
+        ("email_consent", "maybe"),
+        ("is_admin", True),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(api: TestClient, field: str, value: Any) -> None:
+    body = {"email": "a@example.com", field.removesuffix(".0"): value}
+    assert list(fields_of(api.post("/api/clients", json=body))) == [f"body.{field}"]
+
+
+def test_an_email_belongs_to_one_client(api: TestClient) -> None:
+    first = create(api, email="ann@example.com")
+    conflict = fields_of(api.post("/api/clients", json={"email": "ANN@example.com"}), status=409)
+    assert conflict == {"body.email": f"client {first['id']} has this email already"}
+
+
+def test_a_phone_belongs_to_one_client_without_an_email(api: TestClient) -> None:
+    first = create(api, phone="+353871234567")
+    conflict = fields_of(api.post("/api/clients", json={"phone": "0871234567"}), status=409)
+    assert conflict == {"body.phone": f"client {first['id']} has this phone already"}
+    create(api, phone="+353871234567", email="ann@example.com")
+
+
+def test_a_change_leaves_what_it_does_not_name(api: TestClient) -> None:
+    created = create(
+        api, email="ann@example.com", first_name="Ann", tags=["vip"], custom_fields={"city": "Cork", "age": 40}
+    )
+    changed = api.patch(
+        f"/api/clients/{created['id']}",
+        json={"last_name": "O'Neill", "custom_fields": {"age": None, "plan": "gold"}, "tags": []},
+    ).json()
+    assert (changed["first_name"], changed["last_name"], changed["tags"]) == ("Ann", "O'Neill", [])
+    assert changed["custom_fields"] == {"city": "Cork", "plan": "gold"}
+    assert changed["updated_at"] >= created["updated_at"]
+    assert api.patch(f"/api/clients/{created['id']}", json={}).json()["last_name"] == "O'Neill"
+
+
+def test_what_a_client_is_recognised_by_follows_its_addresses(api: TestClient) -> None:
+    ann = create(api, email="ann@example.com", phone="+353871234567")
+    bob = create(api, email="bob@example.com")
+    url = f"/api/clients/{ann['id']}"
+    taken = fields_of(api.patch(url, json={"email": "bob@example.com"}), status=409)
+    assert taken == {"body.email": f"client {bob['id']} has this email already"}
+    assert api.patch(url, json={"email": None}).json()["email"] is None
+    create(api, email="ann@example.com")
+    fields_of(api.post("/api/clients", json={"phone": "+353871234567"}), status=409)
+    assert fields_of(api.patch(url, json={"phone": None})) == {
+        "body.email": "a client needs an email or a phone"
+    }
+
+
+def test_custom_fields_do_not_grow_without_end(api: TestClient) -> None:
+    created = create(api, email="ann@example.com", custom_fields={f"f{n}": n for n in range(100)})
+    more = api.patch(f"/api/clients/{created['id']}", json={"custom_fields": {"one_more": 1}})
+    assert fields_of(more) == {"body.custom_fields": "a client has at most 100 custom fields"}
+
+
+def test_pages_follow_each_other_without_gaps(api: TestClient) -> None:
+    ids = [create(api, email=f"c{number}@example.com")["id"] for number in range(5)]
+    seen: list[int] = []
+    cursor = 0
+    while cursor is not None:
+        page = api.get("/api/clients", params={"limit": 2, "cursor": cursor}).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == ids
+
+
+def test_clients_are_found_by_email_its_beginning_and_phone(api: TestClient) -> None:
+    for email in ("ann@example.com", "anna@example.com", "bob@example.com", "a%b_c@example.com"):
+        create(api, email=email)
+    create(api, phone="+353871234567")
+
+    def found(**params: str) -> list[str]:
+        items = api.get("/api/clients", params=params).json()["items"]
+        return [item["email"] or item["phone"] for item in items]
+
+    assert found(email="ANN@example.com") == ["ann@example.com"]
+    assert found(q="Ann") == ["ann@example.com", "anna@example.com"]
+    assert found(q="a%") == ["a%b_c@example.com"]
+    assert found(phone="+353871234567") == ["+353871234567"]
+    assert found(q="zz") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "limit=x", "cursor=-1", f"cursor={2**63}", "cursor=" + "9" * 5000, "mail=a"]
+)
+def test_a_bad_or_unknown_parameter_is_refused(api: TestClient, query: str) -> None:
+    assert list(fields_of(api.get(f"/api/clients?{query}"))) == [f"query.{query.split('=')[0]}"]
+
+
+def test_a_deleted_client_is_gone_and_the_ledger_stays(api: TestClient, database: Database) -> None:
+    def campaign(s: Any) -> tuple[int, int]:
+        execution = prepared(s, add_campaign(s, clients=1))
+        return execution.id, execution.flow_id
+
+    execution_id, _ = database.run(campaign)
+    client_id = api.get("/api/clients").json()["items"][0]["id"]
+    url = f"/api/clients/{client_id}"
+    messages = api.get(f"{url}/messages").json()["items"]
+    assert [(item["execution_id"], item["state"]) for item in messages] == [(execution_id, "pending")]
+    assert api.delete(url).status_code == 204
+    for gone in (api.get(url), api.patch(url, json={}), api.delete(url), api.get(f"{url}/messages")):
+        assert gone.status_code == 404
+        assert gone.json()["detail"] == f"client {client_id} does not exist"
+    ledger = api.get(f"/api/flow-executions/{execution_id}/messages").json()["items"]
+    assert [item["client_id"] for item in ledger] == [client_id]
