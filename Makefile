@@ -4,17 +4,21 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ROOMS := api db deployments flows sandbox tasks settings.py cli.py
+# Test processes. More than there are cores only makes them wait for each other.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
 .PHONY: help setup demo up test test-fast lint format bench lock audit clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment and install the pinned packages
 
+# Runs again when what is pinned changes; the stamp is only written when all of it is there.
 $(STAMP): requirements.txt pyproject.toml deployments/bootstrap.sh
-	@bash deployments/bootstrap.sh $(VENV)
+	@PYTHON="$(PYTHON)" bash deployments/bootstrap.sh $(VENV)
 	@touch $@
 
 demo: $(STAMP) ## Run the main job to its end: import, email, SMS, webhooks, check (ARGS="--csv FILE")
@@ -24,31 +28,32 @@ up: $(STAMP) ## Start everything on this machine and stay until Ctrl-C
 	@$(BIN)/ics up $(ARGS)
 
 test: $(STAMP) ## The whole suite, on SQLite and on a MariaDB or MySQL (ICS_TEST_DATABASE_URL, else a private one)
-	@$(BIN)/python -m deployments.test_database -- $(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(WITH_DATABASE) $(PYTEST) $(ARGS)
 
-test-fast: $(STAMP) ## Unit tests only
-	@$(BIN)/python -m pytest tests/unit -q $(ARGS)
+test-fast: $(STAMP) ## Without a database server, and without what takes long
+	@$(PYTEST) -m "not slow and not prefect" --ignore tests/e2e $(ARGS)
 
 lint: $(STAMP) ## Format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy $(ROOMS)
+	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 
-format: $(STAMP) ## Format the code and sort imports
+format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
+	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## Measure: import and send rates beside their limits (ARGS="--recipients 100000")
-	@$(BIN)/python -m deployments.test_database -- $(BIN)/python -m benchmarks.sending $(ARGS)
+	@$(WITH_DATABASE) $(BIN)/python -m benchmarks.sending $(ARGS)
 
-lock: $(STAMP) ## Pin all packages again in requirements.txt
-	@$(BIN)/python -m pip install -q uv
-	@$(BIN)/uv pip compile --universal --generate-hashes --extra dev --no-emit-index-url --no-header \
-		--python-version 3.11 pyproject.toml -o requirements.txt -q
+lock: $(STAMP) ## Pin the packages of pyproject.toml in requirements.txt (ARGS="--upgrade" for the newest)
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.txt $(ARGS)
 
-audit: $(STAMP) ## Known vulnerabilities of the pinned packages
-	@$(BIN)/pip-audit --require-hashes -r requirements.txt
+audit: $(STAMP) ## Look for known vulnerabilities in the pinned packages
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt $(ARGS)
 
-clean: ## Remove the environment and caches (the data in .ics stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+clean: ## Remove the environment and caches (the data in .ics stay)
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}|")
+_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}")
 
 
 class SendmodeProfile(StrEnum):
@@ -27,7 +27,12 @@ class Settings(BaseSettings):
     """Names are those of `.env.example`; a bad value is an error that names the variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_prefix="ICS_", extra="ignore", populate_by_name=True, env_ignore_empty=True
+        env_file=".env",
+        env_prefix="ICS_",
+        extra="ignore",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
     )
 
     home: Path = Path(".ics")

@@ -1,6 +1,10 @@
 """The HTTP API. Everything under `/api` needs a token; what is public stands in `_PUBLIC`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
@@ -19,7 +23,9 @@ from api.routers import (
     unsubscribed,
     webhooks,
 )
+from db.engine import get_database
 from settings import get_settings
+from tasks.feedback.applier import Applier
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -40,6 +46,19 @@ WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
 
 
+@asynccontextmanager
+async def _applying(app: FastAPI) -> AsyncIterator[None]:
+    """Webhooks are applied by one thread of this process, for as long as it runs."""
+    applier = Applier(get_database())
+    app.state.applier = applier
+    applier.start()
+    applier.notify()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(applier.stop)
+
+
 def create_app() -> FastAPI:
     """The application; one per process."""
     settings = get_settings()
@@ -49,6 +68,7 @@ def create_app() -> FastAPI:
         version="0.1.0",
         description="Client communication and marketing automation. Errors are problem documents (RFC 9457).",
         responses=errors.responses(422),
+        lifespan=_applying,
     )
     errors.install(app)
     for router in _WITH_TOKEN:

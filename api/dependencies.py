@@ -35,7 +35,9 @@ class _Bearer(HTTPBearer):
         return HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials.strip())
 
 
-_bearer = _Bearer(auto_error=False, scheme_name="token", description="A token made by `ics token create NAME`.")
+_bearer = _Bearer(
+    auto_error=False, scheme_name="token", description="A token made by `ics token create NAME`."
+)
 
 
 async def authenticate(

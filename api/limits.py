@@ -1,6 +1,7 @@
 """Limits on bodies, counted as they arrive: a Content-Length may lie, and a chunked body has none."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,10 +51,8 @@ class BodyLimit:
             has_begun = True
             await send(message)
 
-        try:
+        with suppress(_BodyTooLarge):
             await self._app(scope, counted, watched)
-        except _BodyTooLarge:
-            pass
         if is_refused and not has_begun:
             await _refuse(allowed, scope, receive, send)
 

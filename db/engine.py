@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from random import uniform
+from threading import Lock
 from typing import TypeVar
 
 from sqlalchemy import Engine, create_engine, make_url
@@ -16,7 +17,9 @@ from db.dialect import engine_options, is_retryable, prepare_engine
 from db.errors import DatabaseUrlInvalid
 from settings import get_settings
 
-__all__ = ["Database", "Session", "get_database", "make_engine", "session_factory"]
+__all__ = ["Database", "DatabaseError", "Session", "get_database", "make_engine", "session_factory"]
+DatabaseError = DBAPIError
+"""What a driver raises; named here, so that other rooms need not know SQLAlchemy."""
 T = TypeVar("T")
 MAX_ATTEMPTS = 8
 
@@ -53,6 +56,11 @@ class Database:
         self.engine = engine
         self._writing = session_factory(engine)
         self._reading = session_factory(engine.execution_options(sqlite_begin="DEFERRED"))
+        # SQLite has one writer at a time and lets the others poll with growing pauses. A queue in front of it keeps
+        # the threads of a process from waiting for pauses; servers need no such thing.
+        self._writers: AbstractContextManager[object] = (
+            Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -63,7 +71,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction, committed at the end. For work that cannot be run twice; prefer `run`."""
-        with self._writing.begin() as session:
+        with self._writers, self._writing.begin() as session:
             yield session
 
     def run(self, work: Callable[[Session], T]) -> T:
@@ -73,7 +81,7 @@ class Database:
         """
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                with self._writing.begin() as session:
+                with self._writers, self._writing.begin() as session:
                     return work(session)
             except DBAPIError as error:
                 if attempt == MAX_ATTEMPTS or not is_retryable(error):

@@ -5,14 +5,15 @@
         stack.wait_ready()
         stack.run_forever()
 
-Each program's output is in `ICS_HOME/logs/<name>.log`, its pid in `ICS_HOME/run/<name>.pid`. A program that somebody
-kills is started again by `run_forever` and by `revive`.
+Each program's output is in `ICS_HOME/logs/<name>.log`, its pid in `ICS_HOME/run/<name>.pid`. A program that dies, or
+that somebody kills, is started again.
 """
 
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
@@ -26,6 +27,7 @@ from deployments.program import Program, RunningProgram, StackError, kill_group
 from settings import Settings
 from tasks.orchestration.prefect_api import WORK_POOL
 
+_WATCH_SECONDS: Final = 0.5
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE: Final = 30.0
 
@@ -56,6 +58,9 @@ class Stack:
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
         self._old_handlers: dict[signal.Signals, object] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="stack-watcher", daemon=True)
 
     def __enter__(self) -> Self:
         for program in self.programs.values():
@@ -88,45 +93,56 @@ class Stack:
         deploy_all(self._settings)
         self._wait("api")
         self._wait("worker")
+        self._watcher.start()
 
     def restart(self, name: str) -> None:
         """Stop the program if it runs, start it again and wait until it is ready."""
-        if name in self._running:
-            self._running.pop(name).stop()
-        self._start(name)
-        self._wait(name)
+        with self._lock:
+            if name in self._running:
+                self._running.pop(name).stop()
+            self._start(name)
+            self._wait(name)
 
     def pid(self, name: str) -> int:
         """Of the running program, as in its pid file."""
         return self._running[name].pid
 
     def revive(self) -> None:
-        """Start again whatever has died, with growing pauses while it keeps dying. Returns at once."""
-        for name, running in list(self._running.items()):
-            if running.exit_code is None:
-                continue
-            if name not in self._not_before:
-                self._not_before[name] = time.monotonic() + self._pause(name, running)
-                self._say(f"{name} ended with code {running.exit_code}; it is started again")
-            elif time.monotonic() >= self._not_before[name]:
-                del self._not_before[name]
-                self._start(name)
+        """Start again whatever has died, with growing pauses while it keeps dying. Returns at once.
+
+        The stack does this by itself twice a second once it is ready.
+        """
+        with self._lock:
+            for name, running in list(self._running.items()):
+                if running.exit_code is None:
+                    continue
+                if name not in self._not_before:
+                    self._not_before[name] = time.monotonic() + self._pause(name, running)
+                    self._say(f"{name} ended with code {running.exit_code}; it is started again")
+                elif time.monotonic() >= self._not_before[name]:
+                    del self._not_before[name]
+                    self._start(name)
 
     def run_forever(self) -> None:
-        """Keep the stack running until SIGTERM or Ctrl-C."""
+        """Return never: SIGTERM and Ctrl-C raise here, and the stack stops on the way out."""
         while True:
+            self._stopping.wait(3600)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_SECONDS):
             self.revive()
-            time.sleep(0.5)
 
     def stop(self) -> None:
         """Stop everything, the last started first. What outlived a killed program goes too."""
         previous = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+        self._stopping.set()
         try:
-            while self._running:
-                _, running = self._running.popitem()
-                running.stop()
-            for group in self._groups:
-                kill_group(group)
+            with self._lock:
+                while self._running:
+                    _, running = self._running.popitem()
+                    running.stop()
+                for group in self._groups:
+                    kill_group(group)
         finally:
             for each, handler in (previous | self._old_handlers).items():
                 signal.signal(each, handler)  # type: ignore[arg-type]

@@ -273,7 +273,10 @@ def _make_data(server: Server) -> None:
             raise NoServer(
                 "mariadbd is here but mariadb-install-db is not: install MariaDB's server packages"
             )
-        command = [script, "--no-defaults", data, "--skip-test-db", *_user()]
+        # Were it told `--user`, the script would change the owner of the PAM plugin of the whole system; so only the
+        # server that it starts is told.
+        user = [option.replace("--user", "--loose-user") for option in _user()]
+        command = [script, "--no-defaults", data, "--skip-test-db", *user]
     else:
         command = [server.binary, "--no-defaults", "--initialize-insecure", data, *_user()]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)

@@ -23,5 +23,6 @@ def import_members(import_id: int) -> dict[str, int]:
     counts = report.counts()
     get_run_logger().info("import %s is %s: %s", import_id, report.state, counts)
     if report.state is ImportState.FAILED:
-        raise ImportFailed(f"import {import_id}: {report.error}")
+        # The reason may quote the file, so it stays in our database.
+        raise ImportFailed(f"import {import_id} failed; GET /api/member-imports/{import_id} says why")
     return counts

@@ -18,9 +18,17 @@ from tasks.sending.slicing import slice_plan
 LANES = get_settings().send_lanes
 
 
+def _run_name() -> str:
+    """The name the run was asked for with; one that Prefect started by itself is named after its marketing flow."""
+    given = runtime.flow_run.parameters
+    if given.get("execution_id") is not None:
+        return str(runtime.flow_run.name)
+    return f"flow {given.get('flow_id')} · {runtime.flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+
+
 @flow(
     name="send-campaign",
-    flow_run_name="execution-{execution_id}",
+    flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=LANES),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=True,

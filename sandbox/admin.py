@@ -1,5 +1,6 @@
 """The sandbox's own routes: its journal, its outbox and its fault switches. For tests and for people; no provider has them."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -7,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.faults import Fault, Kind, Provider, Switches
 from sandbox.journal import Journal
-from sandbox.sendgrid_mail import MailEndpoint
+from sandbox.recent import RecentMessages
+
+Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class FaultIn(BaseModel):
-    """`count` requests to `provider` get `kind`, each with `probability`."""
+    """`count` requests to `provider` get `kind`, each with `probability`; `seconds` is for latency, hang and 429."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,8 +25,14 @@ class FaultIn(BaseModel):
     seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
 
 
-def admin_router(journal: Journal, mail: MailEndpoint, switches: Switches) -> APIRouter:
+def admin_router(journal: Journal, recent: RecentMessages, switches: Switches) -> APIRouter:
     router = APIRouter(prefix="/sandbox")
+    _add_journal(router, journal, recent)
+    _add_faults(router, switches)
+    return router
+
+
+def _add_journal(router: APIRouter, journal: Journal, recent: RecentMessages) -> None:
 
     @router.get("/health")
     def health() -> dict[str, str]:
@@ -35,37 +44,43 @@ def admin_router(journal: Journal, mail: MailEndpoint, switches: Switches) -> AP
         return journal.counts(uid)
 
     @router.get("/journal/entries")
-    def entries(
-        uid: str | None = None, after: int = 0, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
-    ) -> list[dict[str, Any]]:
+    def entries(uid: str | None = None, after: int = 0, limit: Limit = 1000) -> list[dict[str, Any]]:
+        """Accepted recipients in order; `after` is the id of the last one seen."""
         return journal.entries(uid, after, limit)
+
+    @router.get("/journal/duplicates")
+    def duplicates(uid: str | None = None, limit: Limit = 1000) -> dict[str, int]:
+        """References that were accepted more than once, and how often. There should be none."""
+        return journal.duplicates(uid, limit)
 
     @router.get("/messages/{reference}")
     def message(reference: str) -> dict[str, str]:
-        """What a recipient of one of the last requests got."""
-        found = mail.find(reference)
+        """What a recipient got; the last messages only, since the start."""
+        found = recent.find(reference)
         if found is None:
-            raise HTTPException(404, "not among the last requests")
+            raise HTTPException(404, "not among the last messages")
         return found
 
     @router.get("/outbox")
     def outbox() -> dict[str, int]:
-        """Webhooks that are still to be posted, and those that were acknowledged."""
+        """Events that are still to be posted, and those that were acknowledged."""
         return journal.outbox_counts()
 
+
+def _add_faults(router: APIRouter, switches: Switches) -> None:
     @router.post("/faults", status_code=201)
     def set_fault(fault: FaultIn) -> dict[str, int]:
+        """Set one more fault; answers how often each has fired."""
         switches.add(Fault(**fault.model_dump()))
         return switches.fired
 
     @router.get("/faults")
-    def fired() -> dict[str, int]:
-        """How often each fault fired."""
-        return switches.fired
+    def faults() -> dict[str, Any]:
+        """Faults that wait for requests, and how often each fired."""
+        return {"waiting": [asdict(fault) for fault in switches.waiting()], "fired": switches.fired}
 
     @router.delete("/faults")
     def clear_faults() -> dict[str, int]:
+        """Proper answers from now on."""
         switches.clear()
         return switches.fired
-
-    return router

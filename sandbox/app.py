@@ -4,22 +4,30 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from sandbox.admin import admin_router
 from sandbox.config import SandboxConfig
 from sandbox.faults import Switches
 from sandbox.journal import Journal
-from sandbox.sendgrid_mail import MailEndpoint
+from sandbox.recent import RecentMessages
+from sandbox.refusals import Refusal
+from sandbox.sendgrid_mail import MailEndpoint, sendgrid_errors
 from sandbox.sendmode_messages import SmsEndpoint
 from sandbox.webhooks import Poster
 
 
 def create_app(config: SandboxConfig) -> FastAPI:
-    """The application; it opens the journal under `config.home` and posts webhooks while it runs."""
+    """The application; it opens the journal under `config.home` and posts webhooks while it runs.
+
+    Serve it with `connections.BreakableProtocol`, as `server.run` does, or the faults that break sockets answer 500.
+    """
     journal = Journal(config.home / "journal.db")
     switches = Switches(config.seed)
-    mail = MailEndpoint(config, journal, switches)
+    recent = RecentMessages()
 
     @asynccontextmanager
     async def posting(_: FastAPI) -> AsyncIterator[None]:
@@ -33,7 +41,17 @@ def create_app(config: SandboxConfig) -> FastAPI:
             journal.close()
 
     app = FastAPI(title="Sandbox of SendGrid and Sendmode", lifespan=posting)
-    app.include_router(mail.router)
-    app.include_router(SmsEndpoint(config, journal, switches).router)
-    app.include_router(admin_router(journal, mail, switches))
+    app.add_exception_handler(HTTPException, _refuse)
+    app.include_router(MailEndpoint(config, journal, switches, recent).router)
+    app.include_router(SmsEndpoint(config, journal, switches, recent).router)
+    app.include_router(admin_router(journal, recent, switches))
     return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """404 and 405 under SendGrid's paths come in SendGrid's words."""
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith("/v3/"):
+        headers = dict(error.headers) if error.headers else None
+        return sendgrid_errors(error.status_code, [Refusal(str(error.detail).lower())], headers)
+    return await http_exception_handler(request, error)

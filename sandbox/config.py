@@ -8,10 +8,17 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class SandboxConfig:
-    """`home` holds keys and journal. `webhook_base_url` is the platform that gets the webhooks.
+    """One sandbox.
 
-    `pace` scales the seconds between a message and what happens to it; `duplicate_rate` and `disorder_rate` are the
-    shares of events that are posted twice, or out of order.
+    Attributes:
+        home: holds the key pair and the journal.
+        webhook_base_url: the platform that gets the webhooks, without a slash at the end.
+        sendmode_webhook_secret: signs Sendmode's reports and replies; see `webhooks`.
+        seed: the same seed gives the same fate to the same message.
+        pace: scales the seconds between a message and what happens to it; 0 reports everything at once.
+        duplicate_rate: share of events that are posted twice.
+        disorder_rate: share of events that are posted late, behind later ones.
+        verified_domains: who may be in `from`; anybody when empty. SendGrid answers 403 to others.
     """
 
     home: Path
@@ -23,9 +30,11 @@ class SandboxConfig:
     pace: float = 0.3
     duplicate_rate: float = 0.01
     disorder_rate: float = 0.02
+    verified_domains: tuple[str, ...] = ()
 
 
 def config_from_settings(settings: Settings) -> SandboxConfig:
+    """The sandbox of this installation: it lives under `ICS_HOME/sandbox` and reports to the local API."""
     return SandboxConfig(
         home=settings.home / "sandbox",
         sendgrid_api_key=settings.sendgrid_api_key.get_secret_value(),

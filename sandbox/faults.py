@@ -2,7 +2,7 @@
 
 import random
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
     @property
     def is_accepted_first(self) -> bool:
-        """Whether the provider takes the message before it fails to say so."""
+        """Whether the provider takes the message before it fails to say so: nobody who asks can know."""
         return self in (
             Kind.ERROR_AFTER_ACCEPT,
             Kind.HANG,
@@ -49,7 +49,7 @@ class Switches:
 
     def __init__(self, seed: int) -> None:
         self._lock = threading.Lock()
-        self._chance = random.Random(seed)  # noqa: S311
+        self._chance = random.Random(seed)
         self._faults: list[Fault] = []
         self.fired: dict[str, int] = {}
 
@@ -61,16 +61,19 @@ class Switches:
         with self._lock:
             self._faults.clear()
 
+    def waiting(self) -> list[Fault]:
+        """Faults that have not used up their count."""
+        with self._lock:
+            return [replace(fault) for fault in self._faults]
+
     def take(self, provider: Provider) -> Fault | None:
         """The fault this request gets, if any."""
         with self._lock:
             for fault in self._faults:
-                if (
-                    fault.provider == provider
-                    and fault.count > 0
-                    and self._chance.random() < fault.probability
-                ):
+                if fault.provider == provider and self._chance.random() < fault.probability:
                     fault.count -= 1
+                    if fault.count == 0:
+                        self._faults.remove(fault)
                     key = f"{provider}:{fault.kind}"
                     self.fired[key] = self.fired.get(key, 0) + 1
                     return fault

@@ -1,10 +1,14 @@
-"""What was accepted, append-only, and what is still to be reported. One SQLite file; committed before a 2xx leaves."""
+"""What was accepted, append-only, and what is still to be reported. One SQLite file; committed before a 2xx leaves.
+
+A commit survives the death of the process at any moment (WAL). It may not survive a power cut: that would cost an
+fsync per SMS, and nobody's mail depends on a sandbox.
+"""
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +22,24 @@ CREATE TRIGGER IF NOT EXISTS accepted_stays BEFORE UPDATE ON accepted
     BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS accepted_is_kept BEFORE DELETE ON accepted
     BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY, due_at REAL NOT NULL, route TEXT NOT NULL, payload BLOB NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, posted_at REAL);
-CREATE INDEX IF NOT EXISTS outbox_due ON outbox (posted_at, route, due_at);
+CREATE TABLE IF NOT EXISTS parcels (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, due_at REAL NOT NULL, route TEXT NOT NULL, events INTEGER NOT NULL,
+    payload BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS parcels_due ON parcels (route, due_at);
+CREATE TABLE IF NOT EXISTS posted (one INTEGER PRIMARY KEY CHECK (one = 1), events INTEGER NOT NULL);
+INSERT OR IGNORE INTO posted (one, events) VALUES (1, 0);
 """
+_ENTRY = ("id", "accepted_at", "provider", "request_id", "reference", "address", "subject", "digest", "parts")
+_OF_EXECUTION = "(?1 IS NULL OR uid = ?1)"
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """One recipient of an accepted request. `uid` is the part of the reference before the dash."""
+    """One recipient of an accepted request.
+
+    `accepted_at` in epoch seconds; `request_id` is X-Message-Id or the id of the SMS; `reference` is the sender's own
+    id (`<uid>-<message id>`), "" without one; `digest` the SHA-256 of what was sent; `parts` those of an SMS.
+    """
 
     accepted_at: float
     provider: str
@@ -40,21 +52,26 @@ class Accepted:
 
     @property
     def uid(self) -> str:
+        """The part of the reference before the dash: the execution."""
         return self.reference.partition("-")[0]
 
 
 @dataclass(frozen=True)
-class Due:
-    """Something to post: an event of SendGrid, or a report or reply of Sendmode."""
+class Parcel:
+    """So many events that travel together: ready-made bytes for one route, to be posted at `due_at` (epoch seconds)."""
 
     due_at: float
     route: str
+    events: int
     payload: bytes
 
 
 @dataclass(frozen=True)
 class Waiting:
+    """A parcel in the outbox, with how often it was posted in vain."""
+
     id: int
+    events: int
     payload: bytes
     attempts: int
 
@@ -70,15 +87,11 @@ class Journal:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
 
-    def accept(self, rows: Iterable[Accepted], due: Iterable[Due]) -> None:
+    def accept(self, rows: Iterable[Accepted], parcels: Iterable[Parcel]) -> None:
         """Write what was accepted, and what will be reported about it, in one transaction."""
         values = [
             (
-                a.accepted_at,
-                a.provider,
-                a.request_id,
-                a.reference,
-                a.uid,
+                *(a.accepted_at, a.provider, a.request_id, a.reference, a.uid),
                 a.address,
                 a.subject,
                 a.digest,
@@ -86,39 +99,44 @@ class Journal:
             )
             for a in rows
         ]
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
+        waiting = [astuple(parcel) for parcel in parcels]
+        with self._transaction() as db:
+            db.executemany(
                 "INSERT INTO accepted (accepted_at, provider, request_id, reference, uid, address, subject, digest,"
                 " parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
-            self._db.executemany(
-                "INSERT INTO outbox (due_at, route, payload) VALUES (?, ?, ?)",
-                [(item.due_at, item.route, item.payload) for item in due],
+            db.executemany(
+                "INSERT INTO parcels (due_at, route, events, payload) VALUES (?, ?, ?, ?)", waiting
             )
-            self._db.execute("COMMIT")
 
     def due(self, route: str, now: float, limit: int) -> list[Waiting]:
+        """Parcels of a route whose time has come, the oldest first."""
         rows = self._query(
-            "SELECT id, payload, attempts FROM outbox WHERE posted_at IS NULL AND route = ? AND due_at <= ?"
+            "SELECT id, events, payload, attempts FROM parcels WHERE route = ? AND due_at <= ?"
             " ORDER BY due_at LIMIT ?",
             (route, now, limit),
         )
         return [Waiting(*row) for row in rows]
 
-    def posted(self, ids: Sequence[int], now: float) -> None:
-        self._change("UPDATE outbox SET posted_at = ? WHERE id = ?", [(now, key) for key in ids])
+    def posted(self, parcels: Sequence[Waiting]) -> None:
+        """Acknowledged: they leave the outbox, which keeps their number only."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM parcels WHERE id = ?", [(parcel.id,) for parcel in parcels])
+            db.execute("UPDATE posted SET events = events + ?", (sum(parcel.events for parcel in parcels),))
 
-    def postpone(self, ids: Sequence[int], due_at: float) -> None:
+    def postpone(self, parcels: Sequence[Waiting], due_at: float) -> None:
         """Not acknowledged: try again then."""
-        self._change(
-            "UPDATE outbox SET due_at = ?, attempts = attempts + 1 WHERE id = ?", [(due_at, k) for k in ids]
-        )
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE parcels SET due_at = ?, attempts = attempts + 1 WHERE id = ?",
+                [(due_at, parcel.id) for parcel in parcels],
+            )
 
     def outbox_counts(self) -> dict[str, int]:
+        """Events that are still to be posted, and those that were acknowledged."""
         [(pending, posted)] = self._query(
-            "SELECT count(*) FILTER (WHERE posted_at IS NULL), count(posted_at) FROM outbox"
+            "SELECT (SELECT coalesce(sum(events), 0) FROM parcels), (SELECT events FROM posted)"
         )
         return {"pending": pending, "posted": posted}
 
@@ -126,40 +144,36 @@ class Journal:
         """Accepted recipients, distinct references among them, and how many were accepted more than once."""
         [(accepted, distinct, parts)] = self._query(
             "SELECT count(*), count(DISTINCT reference), coalesce(sum(parts), 0) FROM accepted"
-            " WHERE (?1 IS NULL OR uid = ?1)",
+            f" WHERE {_OF_EXECUTION}",
             (uid,),
         )
-        providers = dict(
-            self._query(
-                "SELECT provider, count(*) FROM accepted WHERE (?1 IS NULL OR uid = ?1) GROUP BY provider",
-                (uid,),
-            )
+        providers = self._query(
+            f"SELECT provider, count(*) FROM accepted WHERE {_OF_EXECUTION} GROUP BY provider", (uid,)
         )
         return {
             "accepted": accepted,
             "distinct": distinct,
             "duplicates": accepted - distinct,
             "parts": parts,
-            "providers": providers,
+            "providers": dict(providers),
         }
 
-    def entries(self, uid: str | None, after: int, limit: int) -> list[dict[str, Any]]:
-        names = (
-            "id",
-            "accepted_at",
-            "provider",
-            "request_id",
-            "reference",
-            "address",
-            "subject",
-            "digest",
-            "parts",
-        )
+    def duplicates(self, uid: str | None, limit: int) -> dict[str, int]:
+        """References that were accepted more than once, with how often."""
         rows = self._query(
-            f"SELECT {', '.join(names)} FROM accepted WHERE id > ?1 AND (?2 IS NULL OR uid = ?2) ORDER BY id LIMIT ?3",  # noqa: S608
-            (after, uid, limit),
+            f"SELECT reference, count(*) FROM accepted WHERE {_OF_EXECUTION}"
+            " GROUP BY reference HAVING count(*) > 1 ORDER BY reference LIMIT ?2",
+            (uid, limit),
         )
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return dict(rows)
+
+    def entries(self, uid: str | None, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries with an id above `after`, in the order of acceptance."""
+        rows = self._query(
+            f"SELECT {', '.join(_ENTRY)} FROM accepted WHERE {_OF_EXECUTION} AND id > ?2 ORDER BY id LIMIT ?3",
+            (uid, after, limit),
+        )
+        return [dict(zip(_ENTRY, row, strict=True)) for row in rows]
 
     def close(self) -> None:
         with self._lock:
@@ -169,8 +183,13 @@ class Journal:
         with self._lock, closing(self._db.execute(statement, values)) as cursor:
             return cursor.fetchall()
 
-    def _change(self, statement: str, values: list[tuple[Any, ...]]) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(statement, values)
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
             self._db.execute("COMMIT")

@@ -1,257 +1,288 @@
-"""What Mail Send v3 refuses, in SendGrid's words and with its `field` paths. Pure.
+"""What Mail Send v3 refuses, in SendGrid's words and with its `field` paths. Pure, and total: any JSON gets an answer.
 
-Source: Twilio SendGrid's OpenAPI description of Mail Send v3 and its "Limitations" and "Errors" pages.
+Source: Twilio SendGrid's OpenAPI description of Mail Send v3, and its pages "Errors" and "Limitations". One departure
+from the description: it types the root `custom_args` as a string, the service wants an object.
 """
 
-import re
-import time
+import base64
+import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
+from sandbox.refusals import Refusal, check_properties, check_type, wrong_type
+from sandbox.sendgrid_recipients import (
+    RECIPIENT_KINDS,
+    address_refusals,
+    custom_args_refusals,
+    header_refusals,
+    refusals_of_personalization,
+    send_at_refusals,
+    sender_refusals,
+    subject_refusals,
+)
 
-HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html"
 MAX_RECIPIENTS = 1000
-MAX_SUBSTITUTION_BYTES = 10_000
-MAX_CUSTOM_ARGS_BYTES = 10_000
 MAX_BODY_BYTES = 30 * 1024 * 1024
-_SEND_AT_SECONDS = 72 * 3600
-_RESERVED_HEADERS = {
-    "x-sg-id",
-    "x-sg-eid",
-    "received",
-    "dkim-signature",
-    "content-type",
-    "content-transfer-encoding",
-    "to",
-    "from",
-    "subject",
-    "reply-to",
-    "cc",
-    "bcc",
-}
-_TOP = {
+MAX_CATEGORIES = 10
+_KNOWN = (
     "personalizations", "from", "reply_to", "reply_to_list", "subject", "content", "attachments", "template_id",
     "headers", "categories", "custom_args", "send_at", "batch_id", "asm", "ip_pool_name", "mail_settings",
     "tracking_settings",
+)  # fmt: skip
+_MAIL_SETTINGS: dict[str, dict[str, type]] = {
+    "bypass_list_management": {"enable": bool},
+    "bypass_spam_management": {"enable": bool},
+    "bypass_bounce_management": {"enable": bool},
+    "bypass_unsubscribe_management": {"enable": bool},
+    "footer": {"enable": bool, "text": str, "html": str},
+    "sandbox_mode": {"enable": bool},
+}
+_TRACKING_SETTINGS: dict[str, dict[str, type]] = {
+    "click_tracking": {"enable": bool, "enable_text": bool},
+    "open_tracking": {"enable": bool, "substitution_tag": str},
+    "subscription_tracking": {"enable": bool, "text": str, "html": str, "substitution_tag": str},
+    "ganalytics": {
+        "enable": bool, "utm_source": str, "utm_medium": str, "utm_term": str, "utm_content": str, "utm_campaign": str,
+    },
 }  # fmt: skip
-_PERSONALIZATION = {
-    "from", "to", "cc", "bcc", "subject", "headers", "substitutions", "dynamic_template_data", "custom_args", "send_at",
-}  # fmt: skip
-# The common shape needs no library; whatever else there is goes through it.
-_PLAIN_EMAIL = re.compile(
-    r"[a-z0-9][a-z0-9_+-]{0,40}(\.[a-z0-9_+-]{1,40})?@([a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?\.)+[a-z]{2,12}"
-)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One entry of `errors`."""
-
-    message: str
-    field: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {"message": self.message, "field": self.field, "help": HELP if self.field else None}
 
 
 def refusals_of(mail: Any) -> list[Refusal]:
-    """All errors of a request body; empty when it is accepted."""
+    """All errors of a request body, of all its personalizations; empty when it is accepted."""
     if not isinstance(mail, dict):
         return [Refusal("Bad Request")]
-    return list(_refusals(mail))
+    return [
+        *check_properties(mail, _KNOWN),
+        *_personalizations(mail),
+        *sender_refusals(mail.get("from"), "from"),
+        *_reply_to(mail),
+        *_subject(mail),
+        *_content(mail),
+        *_attachments(mail.get("attachments")),
+        *_categories(mail.get("categories")),
+        *header_refusals(mail.get("headers"), "headers"),
+        *custom_args_refusals(mail.get("custom_args"), None, "custom_args"),
+        *send_at_refusals(mail.get("send_at"), "send_at"),
+        *_asm(mail.get("asm")),
+        *_names(mail),
+        *_settings(mail.get("mail_settings"), _MAIL_SETTINGS, "mail_settings"),
+        *_settings(mail.get("tracking_settings"), _TRACKING_SETTINGS, "tracking_settings"),
+    ]
 
 
 def is_sandboxed(mail: dict[str, Any]) -> bool:
-    """Whether `mail_settings.sandbox_mode.enable` asks for validation only."""
-    mode = (mail.get("mail_settings") or {}).get("sandbox_mode") or {}
-    return bool(mode.get("enable"))
+    """Whether `mail_settings.sandbox_mode.enable` of a valid request asks for validation only."""
+    return is_enabled(mail, "mail_settings", "sandbox_mode", default=False)
 
 
-def _refusals(mail: dict[str, Any]) -> Iterator[Refusal]:
-    for name in mail.keys() - _TOP:
-        yield Refusal(f"Additional property {name} is not allowed", name)
+def is_enabled(mail: dict[str, Any], group: str, setting: str, *, default: bool) -> bool:
+    """Whether a setting of a valid request is on; `default` when the request leaves it to the account."""
+    enabled = ((mail.get(group) or {}).get(setting) or {}).get("enable")
+    return default if enabled is None else bool(enabled)
+
+
+def _personalizations(mail: dict[str, Any]) -> Iterator[Refusal]:
     people = mail.get("personalizations")
-    if not isinstance(people, list) or not people:
+    if people is not None and not isinstance(people, list):
+        yield wrong_type("array", people, "personalizations")
+        return
+    if not people:
         yield Refusal(
             "The personalizations field is required and must have at least one personalization.",
             "personalizations",
         )
-        people = []
+        return
     if len(people) > MAX_RECIPIENTS:
-        yield Refusal("Too many personalizations. The maximum is 1000.", "personalizations")
-    yield from _sender(mail)
-    yield from _content(mail)
-    yield from _subject(mail, people)
-    yield from _common(mail)
-    recipients = 0
-    for index, person in enumerate(people):
-        path = f"personalizations.{index}"
-        if not isinstance(person, dict):
-            yield Refusal("Invalid type. Expected: object.", path)
-            continue
-        recipients += sum(
-            len(person[kind]) for kind in ("to", "cc", "bcc") if isinstance(person.get(kind), list)
+        yield Refusal(
+            "The personalization block is limited to 1000 personalizations per API request. You have provided"
+            f" {len(people)} personalizations. Please consider splitting this into multiple requests and resending"
+            " your request.",
+            "personalizations",
         )
-        yield from _person(person, path, mail)
-    if recipients > MAX_RECIPIENTS:
-        yield Refusal("The total number of recipients must not exceed 1000.", "personalizations")
+        return
+    if sum(map(_recipient_count, people)) > MAX_RECIPIENTS:
+        yield Refusal(
+            "There is a limit of 1000 total recipients (to + cc + bcc) per request.", "personalizations"
+        )
+    for index, person in enumerate(people):
+        yield from refusals_of_personalization(person, f"personalizations.{index}", mail)
 
 
-def _sender(mail: dict[str, Any]) -> Iterator[Refusal]:
-    sender = mail.get("from")
-    if not isinstance(sender, dict) or not sender.get("email"):
-        yield Refusal("The from object must be provided for every email send. It is an object that requires the "
-                      "email parameter, but may also contain a name parameter.", "from.email")  # fmt: skip
-    elif not _is_email(sender["email"]):
-        yield Refusal("The from email does not contain a valid address.", "from.email")
-    reply = mail.get("reply_to")
-    if reply is not None and (not isinstance(reply, dict) or not _is_email(reply.get("email"))):
-        yield Refusal("The reply_to email does not contain a valid address.", "reply_to.email")
+def _recipient_count(person: Any) -> int:
+    if not isinstance(person, dict):
+        return 0
+    return sum(len(person[kind]) for kind in RECIPIENT_KINDS if isinstance(person.get(kind), list))
+
+
+def _reply_to(mail: dict[str, Any]) -> Iterator[Refusal]:
+    one, several = mail.get("reply_to"), mail.get("reply_to_list")
+    if one is not None:
+        yield from address_refusals(one, "reply_to")
+    if several is None:
+        return
+    if one is not None:
+        yield Refusal("Use either reply_to or reply_to_list, not both.", "reply_to_list")
+    if not isinstance(several, list):
+        yield wrong_type("array", several, "reply_to_list")
+        return
+    if len(several) > MAX_RECIPIENTS:
+        yield Refusal("There is a limit of 1000 addresses.", "reply_to_list")
+    for index, address in enumerate(several):
+        yield from address_refusals(address, f"reply_to_list.{index}")
+        if address in several[:index]:
+            yield Refusal("Each address should be listed once.", f"reply_to_list.{index}.email")
+
+
+def _subject(mail: dict[str, Any]) -> Iterator[Refusal]:
+    subject = mail.get("subject")
+    if subject:
+        yield from subject_refusals(subject, "subject")
+        return
+    people = mail.get("personalizations")
+    own = isinstance(people, list) and all(isinstance(p, dict) and p.get("subject") for p in people)
+    if not mail.get("template_id") and not (own and people):
+        yield Refusal(
+            "The subject is required. You can get around this requirement if you use a template with a subject defined"
+            " or if every personalization has a subject defined.",
+            "subject",
+        )
 
 
 def _content(mail: dict[str, Any]) -> Iterator[Refusal]:
     content = mail.get("content")
     if content is None and mail.get("template_id"):
         return
-    if not isinstance(content, list) or not content:
-        yield Refusal("Unless a valid template_id is provided, the content parameter is required. There must be at "
-                      "least one defined content block.", "content")  # fmt: skip
+    if content is not None and not isinstance(content, list):
+        yield wrong_type("array", content, "content")
         return
-    kinds = []
+    if not content:
+        yield Refusal(
+            "Unless a valid template_id is provided, the content parameter is required. There must be at least one"
+            " defined content block. We typically suggest both text/plain and text/html blocks are included, but only"
+            " one block is required.",
+            "content",
+        )
+        return
     for index, block in enumerate(content):
-        if not isinstance(block, dict) or not isinstance(block.get("type"), str) or not block["type"]:
-            yield Refusal("The content type is required.", f"content.{index}.type")
+        yield from _block(block, f"content.{index}")
+    yield from _order_of_blocks([block.get("type") for block in content if isinstance(block, dict)])
+
+
+def _block(block: Any, path: str) -> Iterator[Refusal]:
+    if not isinstance(block, dict):
+        yield wrong_type("object", block, path)
+        return
+    yield from check_properties(block, ("type", "value"), f"{path}.")
+    kind, value = block.get("type"), block.get("value")
+    if not isinstance(kind, str) or not kind:
+        yield Refusal("The content type must be a string at least one character in length.", f"{path}.type")
+    elif any(character in kind for character in ";\r\n"):
+        yield Refusal("The content type cannot contain ';', or CRLF characters.", f"{path}.type")
+    if not isinstance(value, str) or not value:
+        yield Refusal("The content value must be a string at least one character in length.", f"{path}.value")
+
+
+def _order_of_blocks(kinds: list[Any]) -> Iterator[Refusal]:
+    if any(kinds.count(kind) > 1 for kind in ("text/plain", "text/html")):
+        yield Refusal("Each content type may be used once.", "content")
+        return
+    known = [kind for kind in ("text/plain", "text/html") if kind in kinds]
+    if kinds[: len(known)] != known:
+        yield Refusal(
+            "If present, text/plain and text/html may only be provided once, in this order, before other types.",
+            "content",
+        )
+
+
+def _attachments(attachments: Any) -> Iterator[Refusal]:
+    yield from check_type(list, attachments, "attachments")
+    for index, attachment in enumerate(attachments if isinstance(attachments, list) else []):
+        path = f"attachments.{index}"
+        if not isinstance(attachment, dict):
+            yield wrong_type("object", attachment, path)
             continue
-        kinds.append(block["type"])
-        if not isinstance(block.get("value"), str) or not block["value"]:
+        known = ("content", "type", "filename", "disposition", "content_id")
+        yield from check_properties(attachment, known, f"{path}.")
+        if not _is_base64(attachment.get("content")):
+            yield Refusal("The attachment content must be base64 encoded.", f"{path}.content")
+        if not isinstance(attachment.get("filename"), str) or not attachment["filename"]:
             yield Refusal(
-                "The content value must be a string at least one character in length.",
-                f"content.{index}.value",
+                "The filename must be a string at least one character in length.", f"{path}.filename"
             )
-    if "text/plain" in kinds and kinds[0] != "text/plain":
-        yield Refusal("If present, text/plain must be the first content type.", "content")
-    if "text/html" in kinds and kinds.index("text/html") > 1:
-        yield Refusal("If present, text/html must follow text/plain or be the first.", "content")
+        for name in ("type", "content_id"):
+            yield from check_type(str, attachment.get(name), f"{path}.{name}")
+        if attachment.get("type") == "":
+            yield Refusal("The type must be a string at least one character in length.", f"{path}.type")
+        if attachment.get("disposition") not in (None, "inline", "attachment"):
+            yield Refusal('The disposition can be either "inline" or "attachment".', f"{path}.disposition")
 
 
-def _subject(mail: dict[str, Any], people: list[Any]) -> Iterator[Refusal]:
-    if mail.get("subject") or mail.get("template_id"):
-        return
-    if not people or not all(isinstance(person, dict) and person.get("subject") for person in people):
-        yield Refusal("The subject is required. You can get around this requirement if you use a template with a "
-                      "subject defined or if every personalization has a subject defined.", "subject")  # fmt: skip
-
-
-def _common(mail: dict[str, Any]) -> Iterator[Refusal]:
-    categories = mail.get("categories") or []
-    if not isinstance(categories, list) or len(categories) > 10:
-        yield Refusal("There is a limit of 10 categories.", "categories")
-    for index, category in enumerate(categories if isinstance(categories, list) else []):
-        if not isinstance(category, str) or not category.isascii() or len(category) > 255:
-            yield Refusal(
-                "Categories must be ASCII strings of at most 255 characters.", f"categories.{index}"
-            )
-    if mail.get("custom_args") is not None and not isinstance(mail["custom_args"], dict):
-        yield Refusal("Invalid type. Expected: object.", "custom_args")
-    yield from _headers(mail.get("headers"), "headers")
-    yield from _send_at(mail.get("send_at"), "send_at")
-
-
-def _person(person: dict[str, Any], path: str, mail: dict[str, Any]) -> Iterator[Refusal]:
-    for name in person.keys() - _PERSONALIZATION:
-        yield Refusal(f"Additional property {name} is not allowed", f"{path}.{name}")
-    to = person.get("to")
-    if not isinstance(to, list) or not to:
-        yield Refusal("The to array is required for all personalization objects, and must have at least one email "
-                      "object with a valid email address.", f"{path}.to")  # fmt: skip
-    seen: set[str] = set()
-    for kind in ("to", "cc", "bcc"):
-        for index, address in enumerate(person.get(kind) or []):
-            yield from _address(address, f"{path}.{kind}.{index}", seen)
-    yield from _headers(person.get("headers"), f"{path}.headers")
-    yield from _send_at(person.get("send_at"), f"{path}.send_at")
-    yield from _custom_args(person.get("custom_args"), mail.get("custom_args"), f"{path}.custom_args")
-    yield from _substitutions(person.get("substitutions"), f"{path}.substitutions")
-
-
-def _address(address: Any, path: str, seen: set[str]) -> Iterator[Refusal]:
-    if not isinstance(address, dict):
-        yield Refusal("Invalid type. Expected: object.", path)
-        return
-    email = address.get("email")
-    if not isinstance(email, str) or not _is_email(email):
-        yield Refusal("Does not contain a valid address.", f"{path}.email")
-        return
-    if email.lower() in seen:
-        yield Refusal("Each email address in the personalization block should be unique between to, cc, and bcc. "
-                      f"We found the first duplicate instance of [{email}] in the {path} field.", path)  # fmt: skip
-    seen.add(email.lower())
-    name = address.get("name")
-    if name is not None and (not isinstance(name, str) or ";" in name or "," in name):
-        yield Refusal("The name must be a string without ; and ,.", f"{path}.name")
-
-
-def _headers(headers: Any, path: str) -> Iterator[Refusal]:
-    if headers is None:
-        return
-    if not isinstance(headers, dict):
-        yield Refusal("Invalid type. Expected: object.", path)
-        return
-    for name, value in headers.items():
-        if name.lower() in _RESERVED_HEADERS:
-            yield Refusal(f"The header {name} is reserved and may not be set.", f"{path}.{name}")
-        if not isinstance(value, str) or "\n" in value or "\r" in value:
-            yield Refusal("Header values must be strings without line breaks.", f"{path}.{name}")
-
-
-def _custom_args(own: Any, common: Any, path: str) -> Iterator[Refusal]:
-    if own is None:
-        return
-    if not isinstance(own, dict):
-        yield Refusal("Invalid type. Expected: object.", path)
-        return
-    for name, value in own.items():
-        if not isinstance(value, str) or not value:
-            yield Refusal("Custom args must be non-empty strings.", f"{path}.{name}")
-    merged = {**(common if isinstance(common, dict) else {}), **own}
-    if sum(len(str(k).encode()) + len(str(v).encode()) for k, v in merged.items()) > MAX_CUSTOM_ARGS_BYTES:
-        yield Refusal("The custom_args must not exceed 10000 bytes.", path)
-
-
-def _substitutions(substitutions: Any, path: str) -> Iterator[Refusal]:
-    if substitutions is None:
-        return
-    if not isinstance(substitutions, dict):
-        yield Refusal("Invalid type. Expected: object.", path)
-        return
-    size = 0
-    for name, value in substitutions.items():
-        if not isinstance(value, str):
-            yield Refusal("Substitution values must be strings.", f"{path}.{name}")
-            return
-        size += len(name.encode()) + len(value.encode())
-    if size > MAX_SUBSTITUTION_BYTES:
-        yield Refusal("The substitutions must not exceed 10000 bytes per personalization.", path)
-
-
-def _send_at(moment: Any, path: str) -> Iterator[Refusal]:
-    if moment is None:
-        return
-    if isinstance(moment, bool) or not isinstance(moment, int):
-        yield Refusal("Invalid type. Expected: integer.", path)
-    elif moment > time.time() + _SEND_AT_SECONDS:
-        yield Refusal("Scheduling more than 72 hours in advance is forbidden.", path)
-
-
-def _is_email(email: Any) -> bool:
-    if not isinstance(email, str):
+def _is_base64(content: Any) -> bool:
+    if not isinstance(content, str) or not content:
         return False
-    if _PLAIN_EMAIL.fullmatch(email):
-        return True
     try:
-        validate_email(email, check_deliverability=False)
-    except EmailNotValidError:
+        base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
         return False
     return True
+
+
+def _categories(categories: Any) -> Iterator[Refusal]:
+    if categories is None:
+        return
+    if not isinstance(categories, list):
+        yield wrong_type("array", categories, "categories")
+        return
+    if len(categories) > MAX_CATEGORIES:
+        yield Refusal("You cannot have more than 10 categories associated with one email.", "categories")
+    for index, category in enumerate(categories):
+        path = f"categories.{index}"
+        if not isinstance(category, str):
+            yield wrong_type("string", category, path)
+        elif not category.isascii():
+            yield Refusal("Category names must be ASCII.", path)
+        elif len(category) > 255:
+            yield Refusal("The category name cannot exceed 255 characters.", path)
+        if category in categories[:index]:
+            yield Refusal("Each category should be unique.", path)
+
+
+def _asm(asm: Any) -> Iterator[Refusal]:
+    if asm is None:
+        return
+    if not isinstance(asm, dict):
+        yield wrong_type("object", asm, "asm")
+        return
+    yield from check_properties(asm, ("group_id", "groups_to_display"), "asm.")
+    if type(asm.get("group_id")) is not int:
+        yield Refusal("The group_id is required and must be an integer.", "asm.group_id")
+    groups = asm.get("groups_to_display")
+    yield from check_type(list, groups, "asm.groups_to_display")
+    if isinstance(groups, list):
+        if len(groups) > 25:
+            yield Refusal("You can only specify up to 25 unsubscribe groups.", "asm.groups_to_display")
+        for index, group in enumerate(groups):
+            if type(group) is not int:
+                yield wrong_type("integer", group, f"asm.groups_to_display.{index}")
+
+
+def _names(mail: dict[str, Any]) -> Iterator[Refusal]:
+    for name in ("template_id", "batch_id", "ip_pool_name"):
+        yield from check_type(str, mail.get(name), name)
+    pool = mail.get("ip_pool_name")
+    if isinstance(pool, str) and not 2 <= len(pool) <= 64:
+        yield Refusal("The ip_pool_name must be between 2 and 64 characters long.", "ip_pool_name")
+
+
+def _settings(settings: Any, known: dict[str, dict[str, type]], path: str) -> Iterator[Refusal]:
+    yield from check_type(dict, settings, path)
+    if not isinstance(settings, dict):
+        return
+    yield from check_properties(settings, tuple(known), f"{path}.")
+    for name, fields in known.items():
+        setting = settings.get(name)
+        yield from check_type(dict, setting, f"{path}.{name}")
+        if isinstance(setting, dict):
+            yield from check_properties(setting, tuple(fields), f"{path}.{name}.")
+            for field, expected in fields.items():
+                yield from check_type(expected, setting.get(field), f"{path}.{name}.{field}")

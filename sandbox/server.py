@@ -8,6 +8,8 @@ from sandbox.app import create_app
 from sandbox.config import SandboxConfig
 from sandbox.connections import BreakableProtocol
 
+_STOP_SECONDS = 3
+
 
 class PortTaken(Exception):
     """Somebody else listens there."""
@@ -19,19 +21,30 @@ def run(config: SandboxConfig, host: str, port: int) -> None:
     Raises:
         PortTaken: names the port and the variable to change.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTaken(
-                f"port {port} is taken on {host}: stop what uses it, or set ICS_SANDBOX_PORT"
-            ) from error
-    uvicorn.run(
-        create_app(config),
-        host=host,
-        port=port,
-        http=BreakableProtocol,
-        log_level="warning",
-        access_log=False,
+    with _listen(host, port) as listener:
+        make_server(config).run(sockets=[listener])
+
+
+def make_server(config: SandboxConfig) -> uvicorn.Server:
+    """A server that can break its sockets; give it a listening one to run."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(config),
+            http=BreakableProtocol,
+            ws="none",
+            # The addresses have to be those of the sockets, whatever headers say.
+            proxy_headers=False,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
     )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise PortTaken(
+            f"port {port} cannot be used on {host} ({error.strerror}): stop what uses it, or set ICS_SANDBOX_PORT"
+        ) from error

@@ -4,47 +4,69 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
 
-from db.base import Base
-from db.engine import get_database, make_engine, session_factory
-from db.migrate import upgrade
-from settings import get_settings
+from settings import Settings, get_settings
+
+# Before the first import of `db`, which fixes the table prefix: a developer's `.env` has no say here. The prefix may
+# still come from the environment, so that the suite can be run with another one.
+Settings.model_config["env_file"] = None
+
+from db.base import Base, table  # noqa: E402
+from db.engine import get_database, make_engine, session_factory  # noqa: E402
+from db.migrate import upgrade  # noqa: E402
 
 SERVER_URL = os.environ.get("ICS_TEST_DATABASE_URL", "")
+FOREIGN = ("ICS_", "SENDGRID_", "SENDMODE_", "PREFECT_")
+FIXED = ("ICS_TEST_DATABASE_URL", "ICS_TABLE_PREFIX")
 # Rows that the migrations put there.
-_KEPT = ("gates",)
+SEEDED = (table("gates"),)
+
+# The same commit passes or fails always; `--hypothesis-profile=search` looks for more. No time limit for an example:
+# a busy machine is no failure.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a Prefect server run in one process: starting it takes half a minute."""
+    for item in items:
+        if item.get_closest_marker("prefect"):
+            item.add_marker(pytest.mark.xdist_group("prefect"))
 
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No `.env` and no ICS_ variable of the machine; a home that is gone after the test."""
+    """No variable of the machine, and a home that is the test's own."""
     for name in list(os.environ):
-        if (
-            name.startswith(("ICS_", "SENDGRID_", "SENDMODE_", "PREFECT_"))
-            and name != "ICS_TEST_DATABASE_URL"
-        ):
+        if name.startswith(FOREIGN) and name not in FIXED:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ICS_HOME", str(tmp_path))
-    monkeypatch.setitem(get_settings.__wrapped__.__globals__["Settings"].model_config, "env_file", None)
-    get_settings.cache_clear()
-    get_database.cache_clear()
+    _forget_settings()
     yield
-    get_settings.cache_clear()
-    get_database.cache_clear()
+    _forget_settings()
 
 
 @pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, str]:
+def _migrated(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, testrun_uid: str
+) -> Iterator[dict[str, str]]:
     """URLs of one database per kind and test process, made by the migrations themselves."""
     urls = {"sqlite": f"sqlite:///{tmp_path_factory.mktemp('db') / 'ics.db'}"}
+    name = f"ics_test_{testrun_uid[:8]}_{worker_id}"
     if SERVER_URL:
-        urls["mysql"] = _make_database(f"ics_test_{worker_id}")
+        _on_server(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        urls["mysql"] = make_url(SERVER_URL).set(database=name).render_as_string(hide_password=False)
     for url in urls.values():
         upgrade(url)
-    return urls
+    yield urls
+    if SERVER_URL:
+        _on_server(f"DROP DATABASE {name}")
 
 
 @pytest.fixture(params=["sqlite", "mysql"])
@@ -52,40 +74,46 @@ def database_url(request: pytest.FixtureRequest, _migrated: dict[str, str]) -> s
     """An empty, migrated database: SQLite, then MariaDB or MySQL."""
     url = _migrated.get(request.param)
     if url is None:
-        pytest.skip("no MariaDB or MySQL: run `make test`, or set ICS_TEST_DATABASE_URL")
+        pytest.skip("NOT TESTED on MariaDB or MySQL: run `make test`, or set ICS_TEST_DATABASE_URL")
+    engine = make_engine(url)
+    _empty(engine)
+    engine.dispose()
     return url
 
 
 @pytest.fixture
 def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine on the empty database; processes and routes of the test find it by ICS_DATABASE_URL."""
+    """An engine on the empty database; what reads the settings finds it by ICS_DATABASE_URL."""
     monkeypatch.setenv("ICS_DATABASE_URL", database_url)
-    get_settings.cache_clear()
-    get_database.cache_clear()
+    _forget_settings()
     engine = make_engine(database_url)
-    _empty(engine)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
+    """A session on the empty database; what it did not commit is rolled back."""
     with session_factory(engine)() as session:
         yield session
 
 
-def _make_database(name: str) -> str:
-    url = make_url(SERVER_URL)
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
+def _forget_settings() -> None:
+    if get_database.cache_info().currsize:
+        get_database().engine.dispose()
+    get_database.cache_clear()
+    get_settings.cache_clear()
+
+
+def _on_server(statement: str) -> None:
+    server = create_engine(SERVER_URL, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
-        connection.execute(text(f"CREATE DATABASE {name} CHARACTER SET utf8mb4"))
+        connection.execute(text(statement))
     server.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
 
 
 def _empty(engine: Engine) -> None:
     with engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            if not table.name.endswith(_KEPT):
-                connection.execute(table.delete())
+        for each in reversed(Base.metadata.sorted_tables):
+            if each.name not in SEEDED:
+                connection.execute(each.delete())

@@ -6,9 +6,9 @@ at once, or by the scheduled Prefect flow after a crash.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -17,21 +17,30 @@ from api.errors import WebhookRefused, responses
 from db.engine import Database
 from db.queries.webhooks import insert_delivery
 from settings import Settings
-from tasks.feedback.apply import apply_delivery
+from tasks.feedback.applier import Applier
 from tasks.feedback.sources import Source
 from tasks.providers import sendgrid_events, sendmode_events
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 
+def get_applier(request: Request) -> Applier:
+    """The applier of this process; see `api/app.py`."""
+    applier: Applier = request.app.state.applier
+    return applier
+
+
+ApplierDep = Annotated[Applier, Depends(get_applier)]
+
+
 @router.post("/sendgrid", status_code=204, response_class=Response, responses=responses(401, 403))
 async def sendgrid(
-    request: Request, database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks
+    request: Request, database: DatabaseDep, settings: SettingsDep, applier: ApplierDep
 ) -> Response:
     """SendGrid's Event Webhook, signed (ECDSA)."""
     body = await request.body()
     _verify_sendgrid(settings, request, body)
-    await _receive(database, background, request, Source.SENDGRID, body)
+    await _receive(database, applier, request, Source.SENDGRID, body)
     return Response(status_code=204)
 
 
@@ -39,22 +48,22 @@ async def sendmode_delivery(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
-    background: BackgroundTasks,
+    applier: ApplierDep,
     secret: str | None = None,
 ) -> PlainTextResponse:
     """A delivery report of Sendmode; answered with the word that Sendmode waits for."""
-    return await _sendmode(request, database, settings, background, Source.SENDMODE_DELIVERY, secret)
+    return await _sendmode(request, database, settings, applier, Source.SENDMODE_DELIVERY, secret)
 
 
 async def sendmode_reply(
     request: Request,
     database: DatabaseDep,
     settings: SettingsDep,
-    background: BackgroundTasks,
+    applier: ApplierDep,
     secret: str | None = None,
 ) -> PlainTextResponse:
     """A reply to an SMS."""
-    return await _sendmode(request, database, settings, background, Source.SENDMODE_REPLY, secret)
+    return await _sendmode(request, database, settings, applier, Source.SENDMODE_REPLY, secret)
 
 
 def _add_sendmode(path: str, endpoint: Callable[..., Any]) -> None:
@@ -79,18 +88,18 @@ async def _sendmode(
     request: Request,
     database: Database,
     settings: Settings,
-    background: BackgroundTasks,
+    applier: ApplierDep,
     source: Source,
     secret: str | None,
 ) -> PlainTextResponse:
     body = await request.body()
     _verify_sendmode(settings, request, body, secret)
-    await _receive(database, background, request, source, body)
+    await _receive(database, applier, request, source, body)
     return PlainTextResponse("True")
 
 
 async def _receive(
-    database: Database, background: BackgroundTasks, request: Request, source: Source, body: bytes
+    database: Database, applier: ApplierDep, request: Request, source: Source, body: bytes
 ) -> None:
     """Commit the raw webhook; it is applied behind the answer."""
     content_type = request.headers.get("content-type", "")
@@ -101,8 +110,8 @@ async def _receive(
             lambda s: insert_delivery(s, source=source, body=body, content_type=content_type, query=query)
         )
 
-    delivery_id = await run_in_threadpool(store)
-    background.add_task(apply_delivery, database, delivery_id)
+    await run_in_threadpool(store)
+    applier.notify()
 
 
 def _verify_sendgrid(settings: Settings, request: Request, body: bytes) -> None:

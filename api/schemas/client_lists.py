@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field
 from api.schemas.base import Id, Input, Name, Output
 from db.states import ListKind
 
-
 Description = Annotated[str, Field(max_length=2000)]
 
 

@@ -1,27 +1,65 @@
 """What the routes of member imports take and answer."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel
-
-from db.models import ImportReject, MemberImport
+from api.schemas.base import Output
+from db.models import MemberImport
+from db.queries.imports import Severity
 from db.states import ImportState
+from tasks.imports.mapping import ColumnMapping
+from tasks.imports.plan import Preview, from_stored
 
 
-class ImportPreview(BaseModel):
-    """What a file looks like before it is imported: nothing of it is stored."""
+class MappingOut(Output):
+    """column -> target, and the region of phones in national form."""
+
+    columns: dict[str, str]
+    default_region: str | None
+
+    @classmethod
+    def of(cls, mapping: ColumnMapping) -> Self:
+        return cls(columns=dict(mapping.targets), default_region=mapping.default_region)
+
+
+class ProblemOut(Output):
+    """What would be left out, and why; column and value are empty when it is the whole row."""
+
+    row_number: int
+    column: str
+    value: str
+    reason: str
+    message: str
+
+
+class ImportPreview(Output):
+    """What a file looks like before it is imported: nothing of it is stored.
+
+    `rows` are its first rows as they are written, `problems` what would be left out of them.
+    """
 
     filename: str
-    encoding: str | None
-    delimiter: str | None
+    encoding: str
+    delimiter: str
     columns: list[str]
-    mapping: dict[str, Any]
+    mapping: MappingOut
     rows: list[dict[str, str]]
-    problems: list[str]
+    problems: list[ProblemOut]
+
+    @classmethod
+    def of(cls, filename: str, found: Preview) -> Self:
+        return cls(
+            filename=filename,
+            encoding=found.layout.encoding,
+            delimiter=found.layout.delimiter,
+            columns=list(found.layout.columns),
+            mapping=MappingOut.of(found.mapping),
+            rows=found.rows,
+            problems=[ProblemOut.model_validate(problem) for problem in found.problems],
+        )
 
 
-class MemberImportOut(BaseModel):
+class MemberImportOut(Output):
     """An import and how far it is.
 
     `total_rows` is null until the file was read to its end once. When it is completed, total_rows = created +
@@ -33,7 +71,7 @@ class MemberImportOut(BaseModel):
     filename: str
     size_bytes: int
     client_list_id: int | None
-    mapping: dict[str, Any]
+    mapping: MappingOut
     state: ImportState
     error: str | None
     total_rows: int | None
@@ -54,7 +92,7 @@ class MemberImportOut(BaseModel):
             filename=row.filename,
             size_bytes=row.size_bytes,
             client_list_id=row.client_list_id,
-            mapping=row.mapping,
+            mapping=MappingOut.of(from_stored(row.mapping)),
             state=row.state,
             error=row.error,
             total_rows=row.total_rows,
@@ -69,17 +107,16 @@ class MemberImportOut(BaseModel):
         )
 
 
-class ImportRejectOut(BaseModel):
-    """A row that was left out (`reject`), or a cell that was (`warning`)."""
+class ImportRejectOut(Output):
+    """A row that was left out (`reject`), or something of a row that was kept (`warning`).
+
+    `row_number` is the row a spreadsheet shows.
+    """
 
     id: int
-    severity: str
+    severity: Severity
     row_number: int
     column_name: str
     value: str
     reason: str
     message: str
-
-    @classmethod
-    def of(cls, row: ImportReject) -> Self:
-        return cls.model_validate(row, from_attributes=True)

@@ -33,7 +33,7 @@ def count_members(session: Session, list_ids: Sequence[int]) -> dict[int, int]:
         .where(ClientListMember.client_list_id.in_(list_ids))
         .group_by(ClientListMember.client_list_id)
     )
-    return {list_id: count for list_id, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def list_members(session: Session, list_id: int, *, after: int, limit: int) -> Page[Client]:

@@ -103,17 +103,18 @@ def _laid_over(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
 def _store(session: Session, client: Client, changes: Mapping[str, Any]) -> None:
     """Apply the changes and write the client. Behind a savepoint: a conflict leaves the session usable."""
+    email, phone = (changes.get(name, getattr(client, name)) for name in ("email", "phone"))
+    identity = email or phone
+    if not identity:
+        raise Invalid("email", "a client needs an email or a phone")
     try:
         with session.begin_nested():
             for name, value in changes.items():
                 setattr(client, name, value)
-            identity = client.email or client.phone
-            if identity is None:
-                raise Invalid("email", "a client needs an email or a phone")
             client.identity_key = identity
             session.add(client)
             session.flush()
     except IntegrityError as error:
-        field = "email" if "@" in identity else "phone"
+        field = "email" if email else "phone"
         owner = session.scalars(select(Client.id).where(Client.identity_key == identity)).one_or_none()
         raise Conflict(f"client {owner} has this {field} already", field) from error

@@ -21,8 +21,9 @@ _REFUTED = (MessageState.PENDING, MessageState.SENDING, MessageState.UNKNOWN)
 
 @dataclass(frozen=True)
 class EventRow:
-    """One event as it is stored."""
+    """One event as it is stored; `delivery_id` is the webhook it came in."""
 
+    delivery_id: int
     fingerprint: bytes
     provider_event_id: str | None
     provider: str
@@ -47,11 +48,11 @@ class KnownMessage:
     address: str | None
 
 
-def insert_events(session: Session, delivery_id: int, rows: Sequence[EventRow]) -> int:
+def insert_events(session: Session, rows: Sequence[EventRow]) -> int:
     """Store events; copies of stored ones, by fingerprint or by the provider's id, are dropped. Returns new ones."""
     if not rows:
         return 0
-    values = [{**vars(row), "raw": dict(row.raw), "delivery_id": delivery_id} for row in rows]
+    values = [{**vars(row), "raw": dict(row.raw)} for row in rows]
     result: Any = session.execute(insert_ignore(_EVENTS), values)
     return int(result.rowcount)
 

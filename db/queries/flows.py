@@ -83,7 +83,7 @@ def find_channels(session: Session, flow_ids: Sequence[int]) -> dict[int, Channe
         .where(FlowStep.flow_id.in_(flow_ids), FlowStep.kind == StepKind.SEND)
         .order_by(FlowStep.flow_id, FlowStep.position.desc())
     )
-    return {flow_id: channel for flow_id, channel in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def find_archived_template(session: Session, flow_id: int) -> int | None:

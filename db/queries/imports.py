@@ -1,29 +1,37 @@
 """The life of a member import: the file in pieces, progress, rejects, and every change of its state."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.dialect import utc_in, utc_now
-from db.errors import Conflict, NotFound
-from db.models import FailedJob, ImportReject, MemberImport, MemberImportChunk
+from db.dialect import insert_ignore, utc_in, utc_now
+from db.errors import Conflict, Invalid, NotFound
+from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries.executions import new_uid
 from db.queries.pages import Page, page_of
 from db.queries.upserts import Upserted, add_members_by_identity, upsert_clients
-from db.states import ImportState
+from db.states import ImportState, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
 
 
+class Severity(StrEnum):
+    """Whether a whole row was left out, or something of a row that was kept."""
+
+    REJECT = "reject"
+    WARNING = "warning"
+
+
 @dataclass(frozen=True)
 class RejectRow:
-    """A row that was left out (severity `reject`), or a cell that was (severity `warning`)."""
+    """What was left out of a file. `value` and `message` are shortened to what the columns hold."""
 
-    severity: str
+    severity: Severity
     row_number: int
     column_name: str
     value: str
@@ -45,7 +53,7 @@ class CleanRows:
     duplicates: int = 0
     repeated: Collection[str] = ()
     rejects: Sequence[RejectRow] = ()
-    warnings: Sequence[RejectRow] = field(default_factory=tuple)
+    warnings: Sequence[RejectRow] = ()
 
 
 def insert_import(
@@ -58,6 +66,29 @@ def insert_import(
     session.add(member_import)
     session.flush()
     return member_import
+
+
+def get_target_list(session: Session, *, list_id: int | None, name: str | None) -> int | None:
+    """The static list that clients are to be put on: by id, or by name, and then made if it is not there.
+
+    Raises:
+        NotFound: there is no list with this id.
+        Invalid: both are given, or the list is dynamic, whose members follow from its rule.
+    """
+    if list_id is not None and name is not None:
+        raise Invalid("list_name", "give a client_list_id or a list_name, not both")
+    if list_id is not None:
+        found = session.get(ClientList, list_id)
+        if found is None:
+            raise NotFound("client list", list_id)
+    elif name is not None:
+        session.execute(insert_ignore(ClientList).values(name=name, description=""))
+        found = session.scalars(select(ClientList).where(ClientList.name == name)).one()
+    else:
+        return None
+    if found.kind is not ListKind.STATIC:
+        raise Invalid("client_list_id", f"list {found.id} is dynamic; its members follow from its rule")
+    return found.id
 
 
 def append_chunk(session: Session, member_import: MemberImport, ordinal: int, data: bytes) -> None:
@@ -95,7 +126,7 @@ def list_imports(session: Session, *, after: int, limit: int) -> Page[MemberImpo
 
 
 def list_rejects(
-    session: Session, import_id: int, *, after: int, limit: int, severity: str | None = None
+    session: Session, import_id: int, *, after: int, limit: int, severity: Severity | None = None
 ) -> Page[ImportReject]:
     """What was left out of an import, in the order of the file's chunks."""
     query = select(ImportReject).where(ImportReject.import_id == import_id)
@@ -131,6 +162,11 @@ def start_import(session: Session, import_id: int) -> MemberImport:
 def record_total_rows(session: Session, import_id: int, total_rows: int) -> None:
     """The file was read to its end once: it has this many rows below the header."""
     _update_running(session, import_id, total_rows=total_rows, heartbeat_at=utc_now())
+
+
+def heartbeat(session: Session, import_id: int) -> None:
+    """Say that a run is working on the import."""
+    _update_running(session, import_id, heartbeat_at=utc_now())
 
 
 def advance_import(session: Session, import_id: int, rows: CleanRows) -> None:

@@ -22,8 +22,8 @@ from db.states import (
     BatchState,
     Channel,
     Consent,
-    ExecutionState,
     Exclusion,
+    ExecutionState,
     Failure,
     MessageState,
 )

@@ -20,30 +20,33 @@ def insert_delivery(
     return delivery.id
 
 
-def claim_delivery(session: Session, delivery_id: int) -> WebhookDelivery | None:
-    """Take a delivery that was not applied yet, in the transaction that applies it; None if someone else did."""
+def claim_deliveries(session: Session, delivery_ids: Sequence[int]) -> Sequence[WebhookDelivery]:
+    """Lock those of the deliveries that were not applied yet and that nobody else is applying, oldest first."""
     return session.scalars(
         select(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.state != InboxState.APPLIED)
+        .where(WebhookDelivery.id.in_(delivery_ids), WebhookDelivery.state != InboxState.APPLIED)
+        .order_by(WebhookDelivery.id)
         .with_for_update(skip_locked=True)
-    ).one_or_none()
+    ).all()
 
 
-def mark_applied(session: Session, delivery_id: int) -> None:
-    _mark(session, delivery_id, InboxState.APPLIED, None)
+def mark_applied(session: Session, delivery_ids: Sequence[int]) -> None:
+    """The events of these deliveries are in the ledger."""
+    _mark(session, delivery_ids, InboxState.APPLIED, None)
 
 
 def mark_failed(session: Session, delivery_id: int, error: str) -> None:
     """Keep the delivery with the reason; it is tried again by the scheduled flow."""
-    _mark(session, delivery_id, InboxState.FAILED, error[:2000])
+    _mark(session, [delivery_id], InboxState.FAILED, error[:2000])
 
 
-def list_unapplied(session: Session, *, limit: int, max_attempts: int = 20) -> Sequence[int]:
-    """Ids of deliveries that wait to be applied, oldest first."""
-    waiting = [InboxState.RECEIVED, InboxState.FAILED]
+def list_unapplied(
+    session: Session, state: InboxState, *, limit: int, max_attempts: int = 20
+) -> Sequence[int]:
+    """Ids of deliveries in a state (received: not tried yet; failed: to be tried again), oldest first."""
     return session.scalars(
         select(WebhookDelivery.id)
-        .where(WebhookDelivery.state.in_(waiting), WebhookDelivery.attempts < max_attempts)
+        .where(WebhookDelivery.state == state, WebhookDelivery.attempts < max_attempts)
         .order_by(WebhookDelivery.id)
         .limit(limit)
     ).all()
@@ -55,10 +58,10 @@ def count_unapplied(session: Session) -> int:
     ).one()
 
 
-def _mark(session: Session, delivery_id: int, state: InboxState, error: str | None) -> None:
+def _mark(session: Session, delivery_ids: Sequence[int], state: InboxState, error: str | None) -> None:
     session.execute(
         update(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery_id)
+        .where(WebhookDelivery.id.in_(delivery_ids))
         .values(
             state=state,
             error=error,

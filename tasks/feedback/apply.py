@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy.orm import Session
 
-from db.engine import Database
+from db.engine import Database, Session
 from db.errors import NotFound
 from db.models import WebhookDelivery
 from db.queries import webhooks
@@ -20,7 +19,7 @@ from db.queries.feedback import (
     insert_events,
 )
 from db.queries.suppressions import SuppressionChange, apply_suppressions
-from db.states import Channel, Feedback, SuppressionReason
+from db.states import Channel, Feedback, InboxState, SuppressionReason
 from tasks.feedback.meaning import SUPPRESSIONS, bits_of
 from tasks.feedback.sources import Source, parse
 from tasks.feedback.unsubscribe_links import Reference, parse_reference
@@ -33,27 +32,38 @@ from tasks.providers.events import (
 )
 
 log = structlog.get_logger()
+DELIVERIES_AT_A_TIME = 100
 
 
-def apply_delivery(database: Database, delivery_id: int) -> bool:
-    """Apply one webhook of the inbox. Returns False when it was applied already or somebody is at it.
+def apply_waiting(database: Database, *, state: InboxState = InboxState.RECEIVED, most: int = 100_000) -> int:
+    """Apply webhooks of the inbox in this state, oldest first, until none is left; returns how many were applied.
 
-    Never raises for what is in the webhook: it is kept with the reason, and tried again by the scheduled flow.
+    Never raises for what is in a webhook: one that cannot be applied is kept with the reason, and holds up no other.
     """
+    applied = 0
+    while applied < most:
+        with database.reading() as session:
+            waiting = webhooks.list_unapplied(session, state, limit=DELIVERIES_AT_A_TIME)
+        if not waiting:
+            break
+        done = apply_deliveries(database, waiting)
+        applied += done
+        if state is InboxState.FAILED or not done:
+            break
+    return applied
+
+
+def apply_deliveries(database: Database, delivery_ids: Sequence[int]) -> int:
+    """Apply webhooks in one transaction; if that fails, one by one, to find out which cannot be applied."""
     try:
-        return database.run(lambda session: _apply_claimed(session, delivery_id))
+        return database.run(lambda session: _apply_claimed(session, delivery_ids))
     except Exception as error:
-        log.exception("webhook not applied", delivery_id=delivery_id)
-        reason = f"{type(error).__name__} while applying"
-        database.run(lambda session: webhooks.mark_failed(session, delivery_id, reason))
-        return False
-
-
-def apply_waiting(database: Database, *, limit: int = 500) -> int:
-    """Apply what was received but not applied, oldest first; returns how many webhooks that were."""
-    with database.reading() as session:
-        waiting = webhooks.list_unapplied(session, limit=limit)
-    return sum(apply_delivery(database, delivery_id) for delivery_id in waiting)
+        if len(delivery_ids) == 1:
+            log.exception("webhook not applied", delivery_id=delivery_ids[0])
+            reason = f"{type(error).__name__} while applying"
+            database.run(lambda session: webhooks.mark_failed(session, delivery_ids[0], reason))
+            return 0
+    return sum(apply_deliveries(database, [delivery_id]) for delivery_id in delivery_ids)
 
 
 def unsubscribe_message(
@@ -77,23 +87,24 @@ def unsubscribe_message(
     database.run(work)
 
 
-def _apply_claimed(session: Session, delivery_id: int) -> bool:
-    delivery = webhooks.claim_delivery(session, delivery_id)
-    if delivery is None:
-        return False
-    parsed = parse(
-        Source(delivery.source), delivery.body, delivery.content_type, delivery.query, delivery.received_at
-    )
-    events = [event for event in parsed if isinstance(event, ProviderEvent)]
+def _apply_claimed(session: Session, delivery_ids: Sequence[int]) -> int:
+    deliveries = webhooks.claim_deliveries(session, delivery_ids)
+    parsed = [(delivery, event) for delivery in deliveries for event in _events_of(delivery)]
+    events = [event for _, event in parsed if isinstance(event, ProviderEvent)]
     messages = _messages_of(session, events)
     # The gate of suppressions comes before any message is locked, as it does for those who send.
     apply_suppressions(session, _suppressions(events, messages))
-    insert_events(session, delivery_id, _rows(parsed, messages, delivery))
+    insert_events(session, _rows(parsed, messages))
     touched = apply_feedback(session, _bits(events, messages))
-    webhooks.mark_applied(session, delivery_id)
+    webhooks.mark_applied(session, [delivery.id for delivery in deliveries])
     for execution_id in list_settling(session, among=touched):
         settle_execution(session, execution_id)
-    return True
+    return len(deliveries)
+
+
+def _events_of(delivery: WebhookDelivery) -> Sequence[ProviderEvent | BadEvent]:
+    source = Source(delivery.source)
+    return parse(source, delivery.body, delivery.content_type, delivery.query, delivery.received_at)
 
 
 def _messages_of(session: Session, events: Sequence[ProviderEvent]) -> dict[int, KnownMessage]:
@@ -149,23 +160,23 @@ def _suppressions(
 
 
 def _rows(
-    parsed: Iterable[ProviderEvent | BadEvent],
-    messages: Mapping[int, KnownMessage],
-    delivery: WebhookDelivery,
+    parsed: Iterable[tuple[WebhookDelivery, ProviderEvent | BadEvent]], messages: Mapping[int, KnownMessage]
 ) -> list[EventRow]:
-    rows, position = [], 0
-    for event in parsed:
+    """Rows to store; `messages` counts only the readable events."""
+    rows: list[EventRow] = []
+    position = 0
+    for delivery, event in parsed:
         if isinstance(event, BadEvent):
             rows.append(_bad_row(event, delivery))
             continue
-        message = messages.get(position)
-        rows.append(_row(event, message))
+        rows.append(_row(event, messages.get(position), delivery))
         position += 1
     return rows
 
 
-def _row(event: ProviderEvent, message: KnownMessage | None) -> EventRow:
+def _row(event: ProviderEvent, message: KnownMessage | None, delivery: WebhookDelivery) -> EventRow:
     return EventRow(
+        delivery_id=delivery.id,
         fingerprint=fingerprint(event),
         provider_event_id=event.provider_event_id[:100] if event.provider_event_id else None,
         provider=event.provider,
@@ -183,6 +194,7 @@ def _row(event: ProviderEvent, message: KnownMessage | None) -> EventRow:
 def _bad_row(event: BadEvent, delivery: WebhookDelivery) -> EventRow:
     """An event nobody can read is kept as it is: it holds up nothing, and is there when somebody asks."""
     return EventRow(
+        delivery_id=delivery.id,
         fingerprint=fingerprint_bad(event),
         provider_event_id=None,
         provider=delivery.source.split("_")[0],

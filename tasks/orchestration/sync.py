@@ -7,9 +7,8 @@ scheduled dispatcher later; so nothing here raises for a Prefect that cannot be 
 from datetime import datetime
 
 import structlog
-from sqlalchemy.orm import Session
 
-from db.engine import Database
+from db.engine import Database, Session
 from db.models import Flow, FlowSchedule
 from db.queries import executions, imports, schedules
 from db.queries.flows import find_channel, get_flow

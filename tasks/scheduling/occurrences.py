@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy.orm import Session
 
-from db.engine import Database
+from db.engine import Database, Session
 from db.errors import Conflict
 from db.models import FlowSchedule
 from db.queries import executions, schedules

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy.orm import Session
-
+from db.engine import Session
 from db.queries.ledger import ClaimedBatch, Recipient
 
 Record = Callable[[Session], None]

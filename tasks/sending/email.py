@@ -6,9 +6,7 @@ from functools import lru_cache
 from random import random
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from db.engine import Database
+from db.engine import Database, Session
 from db.queries import executions, ledger
 from db.queries.ledger import ClaimedBatch, Recipient
 from db.states import Failure

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
-from db.engine import Database
+from db.engine import Database, DatabaseError
 from db.errors import StaleToken
 from db.queries import executions, ledger
 from db.queries.ledger import ClaimedBatch
@@ -102,7 +101,7 @@ class SendEngine:
         while True:
             try:
                 self.database.run(record)
-            except DBAPIError as error:
+            except DatabaseError as error:
                 tried += 1
                 if time.monotonic() > deadline:
                     raise

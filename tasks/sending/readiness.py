@@ -16,10 +16,9 @@ class Missing:
 
 def misfits_of(channel: Channel, sender: Mapping[str, str | None]) -> list[Missing]:
     """Fields of a sender that belong to the other channel."""
+    foreign, why = ["sender_id"], "is for SMS; this flow sends email"
     if channel is Channel.SMS:
-        foreign, why = ("from_email", "from_name", "reply_to"), "is for email; this flow sends SMS"
-    else:
-        foreign, why = ("sender_id",), "is for SMS; this flow sends email"
+        foreign, why = ["from_email", "from_name", "reply_to"], "is for email; this flow sends SMS"
     return [Missing(f"sender.{name}", why) for name in foreign if sender.get(name)]
 
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import random
 
-from sqlalchemy.orm import Session
-
-from db.engine import Database
+from db.engine import Database, Session
 from db.queries import executions, ledger
 from db.queries.ledger import ClaimedBatch, Recipient
 from db.states import Failure

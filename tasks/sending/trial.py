@@ -5,9 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from db.engine import Database
+from db.engine import Database, Session
 from db.errors import Conflict, Invalid
 from db.models import TemplateVersion
 from db.queries.flows import find_sender

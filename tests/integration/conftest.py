@@ -1,39 +1,118 @@
-"""The HTTP API on a real database, with a token."""
+"""The providers' sandbox on a real socket, and a send engine that talks to it."""
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
+import uvicorn
 from sqlalchemy import Engine
 
-from api.app import create_app
-from db.engine import Database, get_database
-from db.queries.tokens import create_token
+from db.engine import Database
+from db.states import Channel
+from sandbox.app import create_app
+from sandbox.config import SandboxConfig
+from sandbox.connections import BreakableProtocol
 from settings import get_settings
+from tasks.sending.attempts import ChannelSender
+from tasks.sending.email import EmailSender
+from tasks.sending.engine import SendEngine
+from tasks.sending.factory import make_sendgrid, make_sendmode
+from tasks.sending.sms import SmsSender
 
-# Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
-NO_PREFECT = "http://127.0.0.1:9/api"
+SENDGRID_KEY = "SG.test"
+SENDMODE_KEY = "sendmode-test"
+PUBLIC_URL = "https://shop.example.com"
+START_SECONDS = 10.0
+
+
+class Sandbox:
+    """A running sandbox, through its own routes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
+
+    def journal(self, uid: str) -> dict[str, Any]:
+        """What was accepted of one execution."""
+        return self._get("/sandbox/journal", uid=uid)  # type: ignore[no-any-return]
+
+    def entries(self, uid: str) -> list[dict[str, Any]]:
+        return self._get("/sandbox/journal/entries", uid=uid)  # type: ignore[no-any-return]
+
+    def message(self, reference: str) -> dict[str, str]:
+        """What the recipient of a message got."""
+        return self._get(f"/sandbox/messages/{reference}")  # type: ignore[no-any-return]
+
+    def fail(self, provider: str, kind: str, *, count: int = 1, seconds: float = 1.0) -> None:
+        """The next `count` requests to the provider get this fault."""
+        fault = {"provider": provider, "kind": kind, "count": count, "seconds": seconds}
+        self._http.post("/sandbox/faults", json=fault).raise_for_status()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _get(self, path: str, **params: str) -> Any:
+        response = self._http.get(path, params=params)
+        response.raise_for_status()
+        return response.json()
 
 
 @pytest.fixture
-def database(engine: Engine) -> Database:
-    return Database(engine)
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox of this test's own. Its webhooks go to a port where nobody listens."""
+    config = SandboxConfig(
+        home=tmp_path / "sandbox",
+        sendgrid_api_key=SENDGRID_KEY,
+        sendmode_api_key=SENDMODE_KEY,
+        webhook_base_url="http://127.0.0.1:9",
+        sendmode_webhook_secret="secret",
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(config), http=BreakableProtocol, ws="none", log_level="warning")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    running = Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        assert thread.is_alive(), "the sandbox did not start"
+        assert time.monotonic() < deadline, "the sandbox takes too long to start"
+        time.sleep(0.01)
+    yield running
+    running.close()
+    server.should_exit = True
+    thread.join()
+    listener.close()
 
 
 @pytest.fixture
-def anonymous(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The API as somebody without a token sees it. An error that nobody handles is an answer, not an exception."""
-    monkeypatch.setenv("PREFECT_API_URL", NO_PREFECT)
+def send_engine(engine: Engine, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[SendEngine]:
+    """The engine as a worker makes it, but sending to the sandbox, and with little patience."""
+    values = {
+        "SENDGRID_API_KEY": SENDGRID_KEY,
+        "SENDGRID_BASE_URL": sandbox.url,
+        "SENDMODE_API_KEY": SENDMODE_KEY,
+        "SENDMODE_BASE_URL": sandbox.url,
+        "ICS_PUBLIC_URL": PUBLIC_URL,
+        "ICS_PROVIDER_TIMEOUT_SECONDS": "2",
+        "ICS_BATCH_LEASE_SECONDS": "30",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    app = create_app()
-    app.dependency_overrides[get_database] = lambda: database
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield client
-
-
-@pytest.fixture
-def api(anonymous: TestClient, database: Database) -> TestClient:
-    """The API with a token in every request."""
-    plain, _ = database.run(lambda s: create_token(s, "tests"))
-    anonymous.headers["Authorization"] = f"Bearer {plain}"
-    return anonymous
+    settings = get_settings()
+    mail, sms = make_sendgrid(settings), make_sendmode(settings)
+    database = Database(engine)
+    senders: dict[Channel, ChannelSender] = {
+        Channel.EMAIL: EmailSender(database, mail, public_url=settings.public_url, key=b"key"),
+        Channel.SMS: SmsSender(database, sms, max_parts=settings.sms_max_parts),
+    }
+    yield SendEngine(database, settings, senders)
+    mail.close()
+    sms.close()

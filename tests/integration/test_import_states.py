@@ -1,6 +1,5 @@
 """The life of an import in the database: the stored file, the fence around its chunks, and what may follow what."""
 
-
 import pytest
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
@@ -10,7 +9,7 @@ from db.engine import Database
 from db.errors import Conflict, NotFound
 from db.models import Client, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries import imports
-from db.queries.imports import CleanRows, RejectRow
+from db.queries.imports import CleanRows, RejectRow, Severity
 from db.states import ImportState
 
 
@@ -47,7 +46,7 @@ def rows(first_row: int, *emails: str, row_count: int | None = None) -> CleanRow
 
 
 def reject(row_number: int, severity: str = "reject") -> RejectRow:
-    return RejectRow(severity, row_number, "email", "x" * 200, "bad_email", "not an address")
+    return RejectRow(Severity(severity), row_number, "email", "x" * 200, "bad_email", "not an address")
 
 
 def test_a_file_comes_back_as_it_went_in(database: Database) -> None:
@@ -81,9 +80,11 @@ def test_a_chunk_moves_clients_rejects_and_counts_together(database: Database) -
     assert (found.created_count, found.updated_count) == (3, 0)
     assert (found.duplicate_count, found.rejected_count, found.warning_count) == (2, 2, 1)
     with database.reading() as s:
-        page = imports.list_rejects(s, import_id, after=0, limit=2, severity="reject")
+        page = imports.list_rejects(s, import_id, after=0, limit=2, severity=Severity.REJECT)
         assert [item.row_number for item in page.items] == [5, 6]
-        rest = imports.list_rejects(s, import_id, after=page.next_cursor or 0, limit=2, severity="reject")
+        rest = imports.list_rejects(
+            s, import_id, after=page.next_cursor or 0, limit=2, severity=Severity.REJECT
+        )
         assert [item.row_number for item in rest.items] == [6]
         assert len(page.items[0].value) == 100
         assert imports.count_reasons(s, import_id) == {

@@ -45,7 +45,9 @@ def counts(send_engine: SendEngine, execution: FlowExecution) -> dict[str, int]:
     return {name: count for name, count in states.items() if count}
 
 
-def test_everybody_gets_one_personalised_email(send_engine: SendEngine, sandbox: Sandbox, given: Given) -> None:
+def test_everybody_gets_one_personalised_email(
+    send_engine: SendEngine, sandbox: Sandbox, given: Given
+) -> None:
     execution = given(clients=10)
     assert run(send_engine, execution) is ExecutionState.COMPLETED
     assert counts(send_engine, execution) == {"accepted": 10}
@@ -85,7 +87,9 @@ def test_what_was_certainly_not_taken_is_sent_again(
     assert sandbox.journal(execution.uid)["duplicates"] == 0
 
 
-@pytest.mark.parametrize("kind", ["500_after_accept", "reset_after_accept", "truncated", "garbled", "hang", "500_before"])
+@pytest.mark.parametrize(
+    "kind", ["500_after_accept", "reset_after_accept", "truncated", "garbled", "hang", "500_before"]
+)
 def test_what_may_have_been_taken_is_never_sent_again(
     send_engine: SendEngine, sandbox: Sandbox, given: Given, kind: str
 ) -> None:

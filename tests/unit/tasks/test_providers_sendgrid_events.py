@@ -68,6 +68,7 @@ class TestVerifySignature:
             (["", "é", "no base64!", base64.b64encode(b"no key").decode()], SIGNATURE, "1795000000", BODY),
             ([public_text(rsa.generate_private_key(65537, 2048))], SIGNATURE, "1795000000", BODY),
         ],
+        ids=range(13),
     )
     def test_refuses_without_raising(
         self, keys: list[str], signature: str, timestamp: str, body: bytes

@@ -7,24 +7,15 @@ from fastapi.testclient import TestClient
 
 from db.engine import Database
 from tests.builders import add_campaign, prepared
+from tests.integration.api.answers import created, fields_of, walk
 
 
 def create(api: TestClient, **values: Any) -> dict[str, Any]:
-    answer = api.post("/api/clients", json=values)
-    assert answer.status_code == 201, answer.text
-    created: dict[str, Any] = answer.json()
-    return created
-
-
-def fields_of(answer: Any, status: int = 422) -> dict[str, str]:
-    """The fields that a problem names, with the reasons."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+    return created(api, "/api/clients", **values)
 
 
 def test_a_client_is_stored_with_its_addresses_in_one_spelling(api: TestClient) -> None:
-    created = create(
+    client = create(
         api,
         email=" Áine.Byrne@Example.COM ",
         phone="087 123 4567",
@@ -35,11 +26,11 @@ def test_a_client_is_stored_with_its_addresses_in_one_spelling(api: TestClient) 
         custom_fields={"city": "Cork", "visits": 3, "score": 1.5, "member": True, "gone": None},
         email_consent="granted",
     )
-    assert (created["email"], created["phone"]) == ("áine.byrne@example.com", "+353871234567")
-    assert (created["first_name"], created["last_name"], created["tags"]) == ("Áine", "", ["vip", "new"])
-    assert created["custom_fields"] == {"city": "Cork", "visits": 3, "score": 1.5, "member": True}
-    assert (created["email_consent"], created["sms_consent"]) == ("granted", "unknown")
-    assert api.get(f"/api/clients/{created['id']}").json() == created
+    assert (client["email"], client["phone"]) == ("áine.byrne@example.com", "+353871234567")
+    assert (client["first_name"], client["last_name"], client["tags"]) == ("Áine", "", ["vip", "new"])
+    assert client["custom_fields"] == {"city": "Cork", "visits": 3, "score": 1.5, "member": True}
+    assert (client["email_consent"], client["sms_consent"]) == ("granted", "unknown")
+    assert api.get(f"/api/clients/{client['id']}").json() == client
 
 
 def test_a_client_needs_an_email_or_a_phone(api: TestClient) -> None:
@@ -98,17 +89,21 @@ def test_a_phone_belongs_to_one_client_without_an_email(api: TestClient) -> None
 
 
 def test_a_change_leaves_what_it_does_not_name(api: TestClient) -> None:
-    created = create(
-        api, email="ann@example.com", first_name="Ann", tags=["vip"], custom_fields={"city": "Cork", "age": 40}
+    client = create(
+        api,
+        email="ann@example.com",
+        first_name="Ann",
+        tags=["vip"],
+        custom_fields={"city": "Cork", "age": 40},
     )
     changed = api.patch(
-        f"/api/clients/{created['id']}",
+        f"/api/clients/{client['id']}",
         json={"last_name": "O'Neill", "custom_fields": {"age": None, "plan": "gold"}, "tags": []},
     ).json()
     assert (changed["first_name"], changed["last_name"], changed["tags"]) == ("Ann", "O'Neill", [])
     assert changed["custom_fields"] == {"city": "Cork", "plan": "gold"}
-    assert changed["updated_at"] >= created["updated_at"]
-    assert api.patch(f"/api/clients/{created['id']}", json={}).json()["last_name"] == "O'Neill"
+    assert changed["updated_at"] >= client["updated_at"]
+    assert api.patch(f"/api/clients/{client['id']}", json={}).json()["last_name"] == "O'Neill"
 
 
 def test_what_a_client_is_recognised_by_follows_its_addresses(api: TestClient) -> None:
@@ -126,20 +121,14 @@ def test_what_a_client_is_recognised_by_follows_its_addresses(api: TestClient) -
 
 
 def test_custom_fields_do_not_grow_without_end(api: TestClient) -> None:
-    created = create(api, email="ann@example.com", custom_fields={f"f{n}": n for n in range(100)})
-    more = api.patch(f"/api/clients/{created['id']}", json={"custom_fields": {"one_more": 1}})
+    client = create(api, email="ann@example.com", custom_fields={f"f{n}": n for n in range(100)})
+    more = api.patch(f"/api/clients/{client['id']}", json={"custom_fields": {"one_more": 1}})
     assert fields_of(more) == {"body.custom_fields": "a client has at most 100 custom fields"}
 
 
 def test_pages_follow_each_other_without_gaps(api: TestClient) -> None:
     ids = [create(api, email=f"c{number}@example.com")["id"] for number in range(5)]
-    seen: list[int] = []
-    cursor = 0
-    while cursor is not None:
-        page = api.get("/api/clients", params={"limit": 2, "cursor": cursor}).json()
-        seen += [item["id"] for item in page["items"]]
-        cursor = page["next_cursor"]
-    assert seen == ids
+    assert [item["id"] for item in walk(api, "/api/clients")] == ids
 
 
 def test_clients_are_found_by_email_its_beginning_and_phone(api: TestClient) -> None:
@@ -159,7 +148,8 @@ def test_clients_are_found_by_email_its_beginning_and_phone(api: TestClient) -> 
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "cursor=-1", f"cursor={2**63}", "cursor=" + "9" * 5000, "mail=a"]
+    "query",
+    ["limit=0", "limit=201", "limit=x", "cursor=-1", f"cursor={2**63}", "cursor=" + "9" * 5000, "mail=a"],
 )
 def test_a_bad_or_unknown_parameter_is_refused(api: TestClient, query: str) -> None:
     assert list(fields_of(api.get(f"/api/clients?{query}"))) == [f"query.{query.split('=')[0]}"]

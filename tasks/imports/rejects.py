@@ -1,0 +1,57 @@
+"""What an import leaves out of a file, and why. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+SHOWN_CHARACTERS = 80
+
+
+class Reason(StrEnum):
+    """Why a row (or a cell of a row that was kept) was left out."""
+
+    TOO_MANY_CELLS = "too_many_cells"
+    UNCLOSED_QUOTE = "unclosed_quote"
+    NO_ADDRESS = "no_address"
+    INVALID_EMAIL = "invalid_email"
+    INVALID_PHONE = "invalid_phone"
+    PHONE_EXTENSION = "phone_extension"
+    INVALID_CONSENT = "invalid_consent"
+    INVALID_TIME_ZONE = "invalid_time_zone"
+    INVALID_LOCALE = "invalid_locale"
+    INVALID_TAG = "invalid_tag"
+    TOO_LONG = "too_long"
+    BROKEN_TEXT = "broken_text"
+    DUPLICATE_IN_FILE = "duplicate_in_file"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one cell; `message` says what would be accepted."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that was left out or, in a list of warnings, a cell of a row that was kept.
+
+    `row_number` is the one a spreadsheet program shows: the file's first row is 1. `column` is the file's name of
+    the column, "" where the whole row is meant. `value` holds at most `SHOWN_CHARACTERS` characters of the cell.
+    """
+
+    row_number: int
+    column: str
+    value: str
+    reason: Reason
+    message: str
+
+
+def reject(row_number: int, column: str, value: str, problem: Problem) -> Reject:
+    """A `Reject` with the value shortened to what a report shows."""
+    return Reject(row_number, column, shortened(value), problem.reason, problem.message)
+
+
+def shortened(value: str) -> str:
+    """At most `SHOWN_CHARACTERS` characters, the last one an ellipsis where some were cut."""
+    return value if len(value) <= SHOWN_CHARACTERS else value[: SHOWN_CHARACTERS - 1] + "…"

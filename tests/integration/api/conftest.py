@@ -1,0 +1,39 @@
+"""The HTTP API on a real database, with a token."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from api.app import create_app
+from db.engine import Database, get_database
+from db.queries.tokens import create_token
+from settings import get_settings
+
+# Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
+NO_PREFECT = "http://127.0.0.1:9/api"
+
+
+@pytest.fixture
+def database(engine: Engine) -> Database:
+    return Database(engine)
+
+
+@pytest.fixture
+def anonymous(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The API as somebody without a token sees it. An error that nobody handles is an answer, not an exception."""
+    monkeypatch.setenv("PREFECT_API_URL", NO_PREFECT)
+    get_settings.cache_clear()
+    app = create_app()
+    app.dependency_overrides[get_database] = lambda: database
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def api(anonymous: TestClient, database: Database) -> TestClient:
+    """The API with a token in every request."""
+    plain, _ = database.run(lambda s: create_token(s, "tests"))
+    anonymous.headers["Authorization"] = f"Bearer {plain}"
+    return anonymous

@@ -1,0 +1,316 @@
+"""Webhooks: only signed bytes are stored; what is stored is applied once; order and copies change nothing."""
+
+import base64
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, func, select
+
+from api.app import create_app
+from db.engine import Database, get_database
+from db.models import Event, FlowExecution, Message, Unsubscribed, WebhookDelivery
+from db.queries import ledger, webhooks
+from db.queries.stats import get_counts, recount
+from db.queries.suppressions import is_suppressed
+from db.states import Channel, Feedback, InboxState
+from settings import get_settings
+from tasks.feedback.apply import apply_waiting
+from tasks.feedback.sources import Source
+from tasks.feedback.unsubscribe_links import unsubscribe_url
+from tasks.signing import secret_key
+from tests.builders import add_campaign, prepared
+
+SECRET = "sendmode-secret"
+NOW = 1_790_000_000
+
+
+@pytest.fixture
+def key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture
+def client(
+    engine: Engine, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    der = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    old = ec.generate_private_key(ec.SECP256R1()).public_key()
+    other = old.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    keys = ",".join(base64.b64encode(each).decode() for each in (other, der))
+    monkeypatch.setenv("SENDGRID_WEBHOOK_PUBLIC_KEYS", keys)
+    monkeypatch.setenv("SENDMODE_WEBHOOK_SECRET", SECRET)
+    get_settings.cache_clear()
+    with TestClient(create_app()) as client:
+        yield client
+
+
+@pytest.fixture
+def database(client: TestClient) -> Database:
+    return get_database()
+
+
+def sent(
+    database: Database, *, clients: int = 4, channel: Channel = Channel.EMAIL
+) -> tuple[FlowExecution, list[int]]:
+    """An execution whose one batch was accepted."""
+    execution = database.run(lambda s: prepared(s, add_campaign(s, clients=clients, channel=channel)))
+    batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
+    assert batch is not None
+    ids = sorted(
+        database.run(lambda s: ledger.commit_sending(s, batch, failed={}, excluded={}, lease_seconds=60))
+    )
+    database.run(lambda s: ledger.accept_batch(s, batch, "X-1"))
+    return execution, ids
+
+
+def event(execution: FlowExecution, message_id: int, kind: str, at: int = 0, **more: Any) -> dict[str, Any]:
+    number = message_id - 1
+    return {
+        "email": f"client{number}@example.com",
+        "timestamp": NOW + at,
+        "event": kind,
+        "sg_event_id": f"{kind}-{message_id}-{at}",
+        "ics_message": f"{execution.uid}-{message_id}",
+        **more,
+    }
+
+
+def post_events(
+    client: TestClient, key: ec.EllipticCurvePrivateKey, events: list[Any], *, at: float | None = None
+) -> Any:
+    """As SendGrid posts: events apart by a comma and a line break, a line break at the end, signed as they are."""
+    body = b"[" + b",\r\n".join(orjson.dumps(each) for each in events) + b"]\r\n"
+    timestamp = str(int(time.time() if at is None else at))
+    signature = base64.b64encode(key.sign(timestamp.encode() + body, ec.ECDSA(hashes.SHA256()))).decode()
+    headers = {
+        "X-Twilio-Email-Event-Webhook-Signature": signature,
+        "X-Twilio-Email-Event-Webhook-Timestamp": timestamp,
+        "Content-Type": "application/json",
+    }
+    return client.post("/webhooks/sendgrid", content=body, headers=headers)
+
+
+def store(database: Database, events: list[Any]) -> None:
+    database.run(lambda s: webhooks.insert_delivery(s, source=Source.SENDGRID, body=orjson.dumps(events)))
+
+
+def picture(database: Database, execution: FlowExecution) -> Any:
+    """Everything that events may change, after checking that stats equal a recount (I6)."""
+    with database.reading() as s:
+        counts = get_counts(s, execution.id)
+        assert counts == recount(s, execution.id)
+        messages = s.execute(select(Message.id, Message.state, Message.feedback).order_by(Message.id)).all()
+        suppressed = s.execute(
+            select(
+                Unsubscribed.address, Unsubscribed.reason, Unsubscribed.active, Unsubscribed.effective_at
+            ).order_by(Unsubscribed.address, Unsubscribed.reason)
+        ).all()
+        events = s.scalar(select(func.count()).select_from(Event))
+    return counts, [tuple(row) for row in messages], [tuple(row) for row in suppressed], events
+
+
+def count_stored(database: Database) -> int:
+    with database.reading() as s:
+        return s.scalar(select(func.count()).select_from(WebhookDelivery)) or 0
+
+
+def test_signed_events_reach_ledger_stats_and_suppressions(
+    client: TestClient, database: Database, key: ec.EllipticCurvePrivateKey
+) -> None:
+    execution, ids = sent(database)
+    events = [event(execution, each, "delivered") for each in ids[:3]]
+    events += [
+        event(execution, ids[0], "open", 1, sg_machine_open=True),
+        event(execution, ids[1], "click", 2, url="https://shop.example.com"),
+        event(execution, ids[3], "bounce", 1, type="bounce", bounce_classification="Invalid Address"),
+    ]
+    assert post_events(client, key, events).status_code == 204
+    apply_waiting(database)
+    counts, messages, suppressed, stored = picture(database, execution)
+    numbers = {
+        name: counts.messages[name]
+        for name in ("delivered", "opened", "machine_opened", "clicked", "bounced")
+    }
+    assert numbers == {"delivered": 3, "opened": 0, "machine_opened": 1, "clicked": 1, "bounced": 1}
+    assert messages[0][2] == Feedback.DELIVERED | Feedback.MACHINE_OPENED
+    assert [row[:3] for row in suppressed] == [("client3@example.com", "bounce", True)]
+    assert stored == 6
+
+
+def test_an_unsigned_or_wrongly_signed_webhook_writes_nothing(
+    client: TestClient, database: Database, key: ec.EllipticCurvePrivateKey
+) -> None:
+    forger = ec.generate_private_key(ec.SECP256R1())
+    assert client.post("/webhooks/sendgrid", content=b"[]").status_code == 401
+    assert post_events(client, forger, []).status_code == 403
+    assert post_events(client, key, [], at=time.time() - 3 * 86400).status_code == 403
+    headers = {"X-Sendmode-Signature": "00", "X-Sendmode-Timestamp": str(int(time.time()))}
+    assert client.post("/webhooks/sendmode/delivery", content=b"{}", headers=headers).status_code == 403
+    assert client.get("/webhooks/sendmode/reply?mobilenumber=1").status_code == 401
+    assert client.post("/webhooks/sendmode/delivery/wrong", content=b"{}").status_code == 403
+    assert count_stored(database) == 0
+
+
+def test_one_unreadable_event_holds_up_no_other(
+    client: TestClient, database: Database, key: ec.EllipticCurvePrivateKey
+) -> None:
+    execution, ids = sent(database)
+    strange: list[Any] = [
+        "text",
+        7,
+        None,
+        {"event": "delivered"},
+        {"event": "never heard of", "timestamp": NOW},
+    ]
+    assert post_events(client, key, [*strange, event(execution, ids[0], "delivered")]).status_code == 204
+    apply_waiting(database)
+    counts, *_ = picture(database, execution)
+    assert counts.messages["delivered"] == 1
+    with database.reading() as s:
+        assert s.scalar(select(func.count()).select_from(Event).where(Event.kind == "unreadable")) == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_and_any_number_of_copies_give_the_same(engine: Engine, seed: int) -> None:
+    """I5, on a real database: events shuffled, cut into webhooks, some of them several times."""
+    database = Database(engine)
+    chance = random.Random(seed)
+    execution, ids = sent(database, clients=6)
+    kinds = [
+        "processed",
+        "deferred",
+        "delivered",
+        "open",
+        "click",
+        "spamreport",
+        "unsubscribe",
+        "group_resubscribe",
+    ]
+    events = [
+        event(execution, each, kind, at, url="https://a.example" if kind == "click" else None)
+        for each in ids
+        for at, kind in enumerate(chance.sample(kinds, 5))
+    ]
+    store(database, events)
+    apply_waiting(database)
+    expected = picture(database, execution)
+    for _ in range(3):
+        again = events * 2
+        chance.shuffle(again)
+        for start in range(0, len(again), 7):
+            store(database, again[start : start + 7])
+        apply_waiting(database)
+        assert picture(database, execution) == expected
+
+
+def test_events_of_another_installation_or_of_nobody_change_no_message(engine: Engine) -> None:
+    database = Database(engine)
+    execution, ids = sent(database)
+    before = picture(database, execution)
+    strangers = [
+        event(execution, ids[0], "delivered") | {"ics_message": f"zzzzzzzzzzzz-{ids[0]}"},
+        event(execution, ids[0], "delivered", 1) | {"ics_message": f"{execution.uid}-999999"},
+        event(execution, ids[0], "delivered", 2) | {"ics_message": "rubbish"},
+    ]
+    store(database, strangers)
+    apply_waiting(database)
+    after = picture(database, execution)
+    assert after[:3] == before[:3]
+
+
+def test_a_webhook_that_cannot_be_applied_is_kept_and_holds_up_no_other(engine: Engine) -> None:
+    database = Database(engine)
+    execution, ids = sent(database)
+    database.run(lambda s: webhooks.insert_delivery(s, source="no such source", body=b"{}"))
+    store(database, [event(execution, ids[0], "delivered")])
+    assert apply_waiting(database) == 1
+    assert picture(database, execution)[0].messages["delivered"] == 1
+    with database.reading() as s:
+        failed = s.scalars(select(WebhookDelivery).where(WebhookDelivery.state == InboxState.FAILED)).one()
+    assert failed.error == "ValueError while applying"
+
+
+@pytest.mark.parametrize("status", ["DELIVRD", "UNDELIV", "EXPIRED", "REJECTD"])
+def test_sendmode_reports_are_read_however_they_come(
+    client: TestClient, database: Database, status: str
+) -> None:
+    execution, ids = sent(database, channel=Channel.SMS)
+    reference = f"{execution.uid}-{ids[0]}"
+    answers = [
+        client.get(
+            f"/webhooks/sendmode/delivery/{SECRET}",
+            params={"EVENTID": "1", "PHONENUMBER": "353870000000", "STATUS": status, "CUSTOMERID": reference},
+        ),
+        client.post(
+            f"/webhooks/sendmode/delivery/{SECRET}",
+            data={"eventid": "1", "phonenumber": "353870000000", "status": status, "customerid": reference},
+        ),
+        client.post(
+            f"/webhooks/sendmode/delivery/{SECRET}",
+            json={"EventID": 1, "Phonenumber": "353870000000", "Status": status, "CustomerID": reference},
+        ),
+    ]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "True")] * 3
+    apply_waiting(database)
+    counts, *_ = picture(database, execution)
+    column = {"DELIVRD": "delivered", "UNDELIV": "undelivered", "EXPIRED": "expired", "REJECTD": "rejected"}[
+        status
+    ]
+    assert counts.sms[column] == 1
+
+
+def test_stop_suppresses_sms_and_start_lifts_it(client: TestClient, database: Database) -> None:
+    execution, _ = sent(database, channel=Channel.SMS)
+    phone = "+353870000000"
+
+    def reply(text: str) -> None:
+        answer = client.post(
+            f"/webhooks/sendmode/reply/{SECRET}",
+            json={"mobilenumber": "353870000000", "command": text, "sentto": "Shop"},
+        )
+        assert answer.text == "True"
+        apply_waiting(database)
+
+    def is_stopped() -> bool:
+        with database.reading() as s:
+            return is_suppressed(s, Channel.SMS, phone)
+
+    reply("bus stop at 5?")
+    assert not is_stopped()
+    reply(" Stop ")
+    assert is_stopped()
+    counts, *_ = picture(database, execution)
+    assert (counts.sms["replied"], counts.sms["opted_out"]) == (1, 1)
+    reply("START")
+    assert not is_stopped()
+
+
+def test_an_unsubscribe_link_changes_nothing_until_it_is_posted(
+    client: TestClient, database: Database
+) -> None:
+    execution, ids = sent(database)
+    link = unsubscribe_url("", secret_key(get_settings()), f"{execution.uid}-{ids[0]}")
+
+    def is_out() -> bool:
+        with database.reading() as s:
+            return is_suppressed(s, Channel.EMAIL, "client0@example.com")
+
+    assert client.get(link).status_code == 200
+    assert not is_out()
+    assert client.post(link[:-1] + ("0" if link[-1] != "0" else "1")).status_code == 404
+    assert not is_out()
+    one_click = {"List-Unsubscribe": "One-Click"}
+    assert client.post(link, data=one_click).status_code == 200
+    assert client.post(link, files={"List-Unsubscribe": (None, "One-Click")}).status_code == 200
+    assert is_out()
+    counts, *_ = picture(database, execution)
+    assert counts.messages["unsubscribed"] == 1
