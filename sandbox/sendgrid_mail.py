@@ -98,7 +98,7 @@ class MailEndpoint:
     def _accept(self, mail: dict[str, Any], request_id: str) -> None:
         """Journal every recipient together with the events to come. In the journal when this returns."""
         now = time.time()
-        shared = content_of(mail)
+        shared, make_mail = content_of(mail), _mail_of(mail)
         rows: list[Accepted] = []
         due: list[Due] = []
         contents: list[tuple[str, Callable[[], dict[str, str]]]] = []
@@ -110,7 +110,7 @@ class MailEndpoint:
             for address in _addresses(person):
                 accepted = Accepted(now, "sendgrid", request_id, reference, address, content.subject, digest)
                 rows.append(accepted)
-                due += mail_events(self._config, _mail(mail, accepted, args, content))
+                due += mail_events(self._config, make_mail(accepted, args, html=content.html))
             contents.append((reference, partial(_shown, shared, person)))
         self._journal.accept(rows, parcels_of(due))
         self._recent.add(contents)
@@ -157,12 +157,11 @@ def _addresses(person: dict[str, Any]) -> list[str]:
     return [address["email"] for kind in RECIPIENT_KINDS for address in person.get(kind, ())]
 
 
-def _mail(mail: dict[str, Any], accepted: Accepted, args: dict[str, str], content: Content) -> Mail:
-    return Mail(
-        accepted=accepted,
-        custom_args=args,
+def _mail_of(mail: dict[str, Any]) -> Callable[..., Mail]:
+    """What events are about, as far as all recipients of a request share it."""
+    return partial(
+        Mail,
         categories=tuple(mail.get("categories", ())),
-        html=content.html,
         asm_group_id=mail["asm"]["group_id"] if "asm" in mail else None,
         is_open_tracked=is_enabled(mail, "tracking_settings", "open_tracking", default=True),
         is_click_tracked=is_enabled(mail, "tracking_settings", "click_tracking", default=True),

@@ -4,12 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import DatabaseDep, ItemId, PageDep
-from api.errors import responses
+from api.dependencies import DatabaseDep, ItemId, PageDep, PageParams
+from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientIn, ClientOut, ClientPatch
 from api.schemas.flow_executions import MessageOut
+from db.engine import Session
+from db.errors import Invalid
+from db.models import Client
 from db.queries import clients
+from db.queries.pages import Page
 
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
@@ -29,12 +33,14 @@ def list_clients(
     phone: Annotated[str | None, Query(max_length=16, description="E.164; write + as %2B.")] = None,
     q: Annotated[str | None, Query(max_length=254, description="Beginning of the email.")] = None,
 ) -> PageOut[ClientOut]:
-    """Clients in the order they were created."""
+    """Clients in the order they were created; with `q`, in the order of their emails."""
+    if q and (email is not None or phone is not None):
+        raise bad_parameter("q", "give either q, or email and phone")
     with database.reading() as session:
+        if q:
+            return PageOut[ClientOut].of(_search(session, q, page))
         return PageOut[ClientOut].of(
-            clients.list_clients(
-                session, after=page.cursor, limit=page.limit, email=email, phone=phone, prefix=q
-            )
+            clients.list_clients(session, after=page.cursor, limit=page.limit, email=email, phone=phone)
         )
 
 
@@ -65,3 +71,10 @@ def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep
         found = clients.list_client_messages(session, client_id, after=page.cursor, limit=page.limit)
         items = [MessageOut.of(message) for message in found.items]
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
+
+
+def _search(session: Session, prefix: str, page: PageParams) -> Page[Client]:
+    try:
+        return clients.search_clients(session, prefix, after=page.cursor, limit=page.limit)
+    except Invalid as error:
+        raise bad_parameter(error.field, error.message) from error

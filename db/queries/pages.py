@@ -19,7 +19,7 @@ class Page(Generic[T]):
 
 
 def page_of(
-    session: Session, query: Select[T], key: InstrumentedAttribute[int], *, after: int, limit: int
+    session: Session, query: Select[tuple[T]], key: InstrumentedAttribute[int], *, after: int, limit: int
 ) -> Page[T]:
     """The entities of `query` whose `key` is above `after`, in the order of the key."""
     rows = session.scalars(query.where(key > after).order_by(key).limit(limit + 1)).all()

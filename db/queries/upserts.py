@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import exists, literal, select, text
@@ -52,6 +52,14 @@ class Upserted:
     updated: set[str] = field(default_factory=set)
 
 
+class _Encoded(NamedTuple):
+    """A row and the JSON object it travels as."""
+
+    key: str
+    values: Mapping[str, Any]
+    document: bytes
+
+
 def upsert_clients(session: Session, rows: Sequence[Mapping[str, Any]]) -> Upserted:
     """Create the clients of `rows`, or update those whose `identity_key` is there already.
 
@@ -66,7 +74,8 @@ def upsert_clients(session: Session, rows: Sequence[Mapping[str, Any]]) -> Upser
     The stored clients stay locked until the transaction ends.
     """
     done = Upserted()
-    for group in _groups(sorted(rows, key=lambda row: str(row["identity_key"]))):
+    in_order = sorted(rows, key=lambda row: str(row["identity_key"]))
+    for group in _groups([_encode(row) for row in in_order]):
         _upsert(session, group, done)
     return done
 
@@ -89,11 +98,11 @@ def add_members_by_identity(session: Session, list_id: int, identity_keys: Colle
     return added
 
 
-def _upsert(session: Session, rows: Sequence[Mapping[str, Any]], done: Upserted) -> None:
+def _upsert(session: Session, rows: Sequence[_Encoded], done: Upserted) -> None:
     """Keys come in order, so that two imports at once wait for each other instead of deadlocking."""
     for attempt in range(1, _ATTEMPTS + 1):
-        stored_tags = _lock_stored(session, [row["identity_key"] for row in rows])
-        new = [row for row in rows if row["identity_key"] not in stored_tags]
+        stored_tags = _lock_stored(session, [row.key for row in rows])
+        new = [row for row in rows if row.key not in stored_tags]
         try:
             _insert(session, new)
             break
@@ -101,9 +110,8 @@ def _upsert(session: Session, rows: Sequence[Mapping[str, Any]], done: Upserted)
             # Somebody created one of them since we looked. The statement was undone, the transaction goes on.
             if attempt == _ATTEMPTS:
                 raise
-    known = [row for row in rows if row["identity_key"] in stored_tags]
-    _update(session, [{**row, "tags": _united(stored_tags[row["identity_key"]], row)} for row in known])
-    done.created.update(row["identity_key"] for row in new)
+    _update(session, [_united(row, stored_tags[row.key]) for row in rows if row.key in stored_tags])
+    done.created.update(row.key for row in new)
     done.updated.update(stored_tags)
 
 
@@ -113,11 +121,13 @@ def _lock_stored(session: Session, keys: Sequence[str]) -> dict[str, list[str]]:
     return {row.identity_key: row.tags for row in session.execute(query)}
 
 
-def _united(stored: list[str], row: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys([*stored, *(row.get("tags") or ())]))
+def _united(row: _Encoded, stored: list[str]) -> _Encoded:
+    """The row with the tags of the stored client before its own."""
+    tags = list(dict.fromkeys([*stored, *(row.values.get("tags") or ())]))
+    return _encode({**row.values, "tags": tags})
 
 
-def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+def _insert(session: Session, rows: Sequence[_Encoded]) -> None:
     if not rows:
         return
     source = json_rows(session.get_bind().dialect, "rows", _COLUMNS)
@@ -130,7 +140,7 @@ def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     session.execute(statement, {"rows": _parameter(rows)})
 
 
-def _update(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+def _update(session: Session, rows: Sequence[_Encoded]) -> None:
     if not rows:
         return
     dialect = session.get_bind().dialect
@@ -159,11 +169,11 @@ def _consent(name: str) -> str:
     return f"CASE WHEN {keep} THEN {stored} ELSE incoming.{name} END"
 
 
-def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+def _groups(rows: Sequence[_Encoded]) -> Iterator[Sequence[_Encoded]]:
     """Cut the rows so that each group travels in one parameter."""
     start = size = 0
     for position, row in enumerate(rows):
-        length = len(orjson.dumps(_members(row)))
+        length = len(row.document)
         if position > start and (position - start == CHUNK_ROWS or size + length > _PARAMETER_BYTES):
             yield rows[start:position]
             start, size = position, 0
@@ -172,8 +182,12 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str,
         yield rows[start:]
 
 
-def _parameter(rows: Sequence[Mapping[str, Any]]) -> str:
-    return orjson.dumps([_members(row) for row in rows]).decode()
+def _parameter(rows: Sequence[_Encoded]) -> str:
+    return (b"[" + b",".join(row.document for row in rows) + b"]").decode()
+
+
+def _encode(row: Mapping[str, Any]) -> _Encoded:
+    return _Encoded(row["identity_key"], row, orjson.dumps(_members(row)))
 
 
 def _members(row: Mapping[str, Any]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from tasks.imports.headers import target_of_header
 DELIMITERS = (",", ";", "\t", "|")
 _HEAD_BYTES = 256 * 1024
 _SAMPLE_RECORDS = 200
+# Control characters, NUL among them, that a text may hold beside one in a hundred; cleaning removes them.
+_FEW_CONTROLS = 3
 _BLOCK_BYTES = 1024 * 1024
 # Excel writes (and hides) this line to say which delimiter follows. It counts as a row, as text editors show it.
 _SEP_LINE = re.compile(r"sep=(.)\r?\n?")
@@ -95,7 +97,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
     if _is_utf16(head):
         return
     controls = len(head) - len(head.translate(None, bytes(set(range(32)) - set(b"\t\n\r\f"))))
-    if controls > len(head) / 100:
+    if controls > _FEW_CONTROLS + len(head) / 100:
         raise UnreadableFile(_not_csv("no text"))
 
 

@@ -19,7 +19,6 @@ from db.models import (
     ClientListMember,
     FailedJob,
     ImportReject,
-    MemberImport,
     Unsubscribed,
 )
 from db.queries import imports

@@ -1,20 +1,20 @@
 """The batch protocol on a real database: claims, fences, suppressions, and counts that always add up."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine, func, select, update
 
 from db.dialect import utc_in
-from db.engine import Database
+from db.engine import Database, Session
 from db.errors import Conflict, StaleToken
 from db.models import Batch, Client, FailedJob, FlowExecution, Message
 from db.queries import executions, ledger
 from db.queries.feedback import apply_feedback
 from db.queries.ledger import ClaimedBatch
 from db.queries.stats import get_counts, recount
-from db.queries.suppressions import SuppressionChange, apply_suppressions
+from db.queries.suppressions import SuppressionChange, apply_suppressions, is_suppressed
 from db.states import (
     BatchState,
     Channel,
@@ -30,8 +30,8 @@ LEASE = 60
 
 
 @pytest.fixture
-def database(engine: Engine) -> Iterator[Database]:
-    yield Database(engine)
+def database(engine: Engine) -> Database:
+    return Database(engine)
 
 
 def start(
@@ -327,6 +327,10 @@ def test_a_client_deleted_meanwhile_is_excluded(database: Database) -> None:
     assert states(database, execution_id) == {"excluded": 1, "sending": 1}
 
 
+def _apply(change: SuppressionChange, session: Session) -> None:
+    apply_suppressions(session, [change])
+
+
 def test_the_later_change_of_a_suppression_wins_in_any_order(database: Database) -> None:
     stop = SuppressionChange(
         Channel.SMS, "+353871234567", SuppressionReason.STOP, datetime(2026, 1, 1, tzinfo=UTC), "reply"
@@ -334,11 +338,9 @@ def test_the_later_change_of_a_suppression_wins_in_any_order(database: Database)
     start_again = SuppressionChange(
         stop.channel, stop.address, stop.reason, datetime(2026, 1, 2, tzinfo=UTC), "reply", active=False
     )
-    from db.queries.suppressions import is_suppressed
-
     for order in ([stop, start_again], [start_again, stop], [stop, start_again, stop]):
         for change in order:
-            database.run(lambda s, change=change: apply_suppressions(s, [change]))
+            database.run(partial(_apply, change))
         with database.reading() as s:
             assert not is_suppressed(s, Channel.SMS, stop.address)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
@@ -20,12 +21,17 @@ def database(engine: Engine) -> Database:
     return Database(engine)
 
 
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """One application for all tests: it keeps nothing of its own, and describing itself takes a second."""
+    return create_app()
+
+
 @pytest.fixture
-def anonymous(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+def anonymous(app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The API as somebody without a token sees it. An error that nobody handles is an answer, not an exception."""
     monkeypatch.setenv("PREFECT_API_URL", NO_PREFECT)
     get_settings.cache_clear()
-    app = create_app()
     app.dependency_overrides[get_database] = lambda: database
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -145,6 +145,21 @@ def test_clients_are_found_by_email_its_beginning_and_phone(api: TestClient) -> 
     assert found(q="a%") == ["a%b_c@example.com"]
     assert found(phone="+353871234567") == ["+353871234567"]
     assert found(q="zz") == []
+    assert list(fields_of(api.get("/api/clients", params={"q": "a", "email": "a@example.com"}))) == [
+        "query.q"
+    ]
+
+
+def test_a_search_comes_by_pages_in_the_order_of_the_emails(api: TestClient) -> None:
+    emails = [f"c{number}@example.com" for number in (5, 3, 1, 4, 2)]
+    ids = {email: create(api, email=email)["id"] for email in emails}
+    create(api, email="other@example.com")
+    assert [item["email"] for item in walk(api, "/api/clients", q="C")] == sorted(emails)
+    cursor = api.get("/api/clients", params={"q": "c", "limit": 2}).json()["next_cursor"]
+    assert cursor == ids["c2@example.com"]
+    api.delete(f"/api/clients/{cursor}")
+    gone = fields_of(api.get("/api/clients", params={"q": "c", "limit": 2, "cursor": cursor}))
+    assert gone == {"query.cursor": "the client it names is gone; begin again without it"}
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,13 @@ def test_no_body_is_an_error_of_ours(api: TestClient) -> None:
             assert answer.status_code in (400, 422), (path, body[:50])
 
 
+def test_a_refusal_does_not_repeat_what_it_was_sent(api: TestClient) -> None:
+    body = {"email": "a@example.com", **{f"{number}-{'x' * 5000}": 1 for number in range(150)}}
+    answer = api.post("/api/clients", json=body)
+    assert len(fields_of(answer)) == 100
+    assert len(answer.content) < 100_000
+
+
 def test_no_id_is_an_error_of_ours(api: TestClient) -> None:
     for item in ODD_IDS:
         for path in ("clients", "client-lists", "templates", "flows", "flow-executions"):

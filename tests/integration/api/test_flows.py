@@ -185,8 +185,7 @@ def test_every_change_is_still_to_be_told_to_prefect(
 
     def is_due() -> bool:
         with database.reading() as s:
-            flow = s.get_one(Flow, flow_id)
-            return flow.deployment_synced_at is None or flow.deployment_synced_at < flow.updated_at
+            return s.get_one(Flow, flow_id).deployment_synced_at is None
 
     def sync() -> None:
         with database.reading() as s:

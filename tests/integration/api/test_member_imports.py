@@ -67,7 +67,10 @@ def test_a_preview_shows_what_a_file_would_become_and_stores_nothing(api: TestCl
         "Mobile": "087 123 4567",
         "City": "Cork",
     }
-    assert [(each["row_number"], each["column"]) for each in found["problems"]] == [(3, "Email"), (4, "Mobile")]
+    assert [(each["row_number"], each["column"]) for each in found["problems"]] == [
+        (3, "Email"),
+        (4, "Mobile"),
+    ]
     assert api.get(URL).json()["items"] == []
 
 
@@ -228,6 +231,7 @@ def test_only_a_failed_import_is_tried_again(api: TestClient, database: Database
     assert api.get(f"{URL}/{import_id}").json()["state"] == ImportState.COMPLETED
 
 
+@pytest.mark.filterwarnings("ignore:You should not use the 'timeout' argument with the TestClient")
 class TestCommand:
     """`ics import FILE`."""
 

@@ -23,7 +23,7 @@ ZONES = (
     "Asia/Kathmandu",
     "UTC",
 )
-instants = st.datetimes(datetime(2011, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))
+instants = st.datetimes(datetime(2011, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 def occurrences(recurrence: Recurrence, after: datetime, count: int) -> list[datetime]:
