@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, field_validator
 from starlette.exceptions import HTTPException
 
+from db.engine import DatabaseOutage
 from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound
 from tasks.sending.configuration import ProviderNotConfigured
 
@@ -128,6 +129,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(IcsError, _known)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DatabaseOutage, _outage)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -159,6 +161,11 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
     return problem(error.status_code, detail, headers=error.headers)
+
+
+def _outage(request: Request, error: Exception) -> JSONResponse:
+    log.error("database away", path=request.url.path, error=type(error).__name__)
+    return problem(503, "the database does not answer; try again", headers={"Retry-After": "5"})
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -10,15 +10,24 @@ from threading import Lock
 from typing import TypeVar
 
 from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.dialect import engine_options, is_retryable, prepare_engine
 from db.errors import DatabaseUrlInvalid
 from settings import get_settings
 
-__all__ = ["Database", "DatabaseError", "Session", "get_database", "make_engine", "session_factory"]
+__all__ = [
+    "Database",
+    "DatabaseError",
+    "DatabaseOutage",
+    "Session",
+    "get_database",
+    "make_engine",
+    "session_factory",
+]
 DatabaseError = DBAPIError
+DatabaseOutage = OperationalError
 """What a driver raises; named here, so that other rooms need not know SQLAlchemy."""
 T = TypeVar("T")
 MAX_ATTEMPTS = 8

@@ -1,5 +1,6 @@
 """What scenarios start from: a campaign over a list of clients, in the database they are given."""
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,3 +101,10 @@ def prepared(session: Session, campaign: Campaign, *, batch_size: int = 1000) ->
     prepare_execution(session, execution.id, batch_sizes=dict.fromkeys(Channel, batch_size))
     session.refresh(execution)
     return execution
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -222,7 +222,7 @@ def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
         .where(Message.execution_id == execution_id, Message.state.in_(OPEN_MESSAGE_STATES))
         .group_by(Message.state)
     )
-    return {state: count for state, count in rows}
+    return dict(rows.tuples().all())
 
 
 def pause_execution(session: Session, execution_id: int, *, reason: str) -> FlowExecution:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.dialect import insert_ignore, utc_in, utc_now
@@ -18,6 +19,9 @@ from db.states import ImportState, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
+
+PASSING_ERRORS = (OperationalError, InterfaceError)
+"""What a database says that is away, full or overloaded. Other errors of it would come again."""
 
 
 class Severity(StrEnum):

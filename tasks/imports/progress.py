@@ -1,7 +1,7 @@
 """What Prefect shows of an import: a progress artifact while it runs, a report at the end.
 
-Artifacts hold counts and reasons only, and are a view: a Prefect server that is away must not stop an import, so
-failing to show is only logged.
+Artifacts hold counts and reasons only, and are a view: a Prefect server that is away must not stop an import,
+so failing to show is only logged.
 """
 
 from collections.abc import Iterator

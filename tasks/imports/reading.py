@@ -1,7 +1,7 @@
 """Reads a CSV in pieces of text, keeping the row numbers that people see. Nothing of the file is lost in silence.
 
 The standard library's reader is used rather than pandas': it knows how many cells a row had and where it began,
-streams, and reads some 500,000 rows a second, which is more than what follows can take.
+streams, and reads hundreds of thousands of rows a second, which is more than what follows can take.
 """
 
 import csv

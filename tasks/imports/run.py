@@ -14,13 +14,12 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from db.engine import Database
 from db.errors import Conflict, Invalid
 from db.models import MemberImport
 from db.queries import imports
-from db.queries.imports import CleanRows, RejectRow, Severity
+from db.queries.imports import PASSING_ERRORS, CleanRows, RejectRow, Severity
 from db.states import ImportState
 from settings import get_settings
 from tasks.imports.cleaning import clean_chunk
@@ -35,7 +34,7 @@ log = structlog.get_logger()
 CHUNK_ROWS = 5_000
 _HEARTBEAT_SECONDS = 5.0
 # What another try may well find gone: the database was away, the disk was full.
-_PASSING = (OperationalError, InterfaceError, OSError)
+_PASSING = (*PASSING_ERRORS, OSError)
 _REPEATED = Problem(
     Reason.DUPLICATE_IN_FILE, "the same client as in an earlier row: merged, and what this row says won"
 )
@@ -83,18 +82,9 @@ def run_import(
     """
     member_import = database.run(lambda s: imports.start_import(s, import_id))
     if member_import.state is ImportState.RUNNING:
-        try:
-            _Run(database, member_import, on_progress, chunk_rows).to_its_end()
-        except Invalid as error:
-            reason = str(error)
-            database.run(lambda s: imports.fail_import(s, import_id, error=reason))
-        except Conflict as taken:
-            log.warning("import taken over", import_id=import_id, reason=str(taken))
-        except _PASSING as error:
-            log.warning("import interrupted", import_id=import_id, error=type(error).__name__)
-            raise ImportInterrupted(f"import {import_id}: {type(error).__name__}") from None
-        except Exception as error:
-            _give_up(database, import_id, error)
+        failure = _try(_Run(database, member_import, on_progress, chunk_rows), import_id)
+        if failure is not None:
+            database.run(lambda s: imports.fail_import(s, import_id, error=failure))
     return get_report(database, import_id)
 
 
@@ -218,9 +208,20 @@ def _stored_file(database: Database, import_id: int) -> Iterator[Path]:
         yield path
 
 
-def _give_up(database: Database, import_id: int, error: Exception) -> None:
-    """Something nobody expected, which the next run would meet again. Where is logged, not what was said."""
-    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
-    log.error("import failed", import_id=import_id, error=type(error).__name__, where=where)
-    reason = f"an unexpected {type(error).__name__} stopped the import; it was logged"
-    database.run(lambda s: imports.fail_import(s, import_id, error=reason))
+def _try(run: _Run, import_id: int) -> str | None:
+    """Run it; returns why it failed, if it did for a reason that the next run would meet again."""
+    try:
+        run.to_its_end()
+    except Invalid as error:
+        return str(error)
+    except Conflict as taken:
+        log.warning("import taken over", import_id=import_id, reason=str(taken))
+    except _PASSING as error:
+        log.warning("import interrupted", import_id=import_id, error=type(error).__name__)
+        raise ImportInterrupted(f"import {import_id}: {type(error).__name__}") from None
+    except Exception as error:
+        # Where it was is logged, not what it said: that may quote the file.
+        where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        log.error("import failed", import_id=import_id, error=type(error).__name__, where=where)
+        return f"an unexpected {type(error).__name__} stopped the import; it was logged"
+    return None

@@ -1,4 +1,4 @@
-"""The life of an import in the database: the stored file, the fence around its chunks, and what may follow what."""
+"""The life of an import in the database: the stored file, the fence around chunks, what may follow what."""
 
 import pytest
 from sqlalchemy import Engine, func, select, update

@@ -1,4 +1,4 @@
-"""Imports of files, from the stored bytes to clients: counts, interruptions, two runs at once, and bad files."""
+"""Imports of files, from stored bytes to clients: counts, interruptions, two runs at once, and bad files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,7 @@ from db.models import (
     ClientListMember,
     FailedJob,
     ImportReject,
+    MemberImportChunk,
     Unsubscribed,
 )
 from db.queries import imports
@@ -359,9 +360,7 @@ def replace_file(database: Database, import_id: int, data: bytes) -> None:
 
     def work(session: Session) -> None:
         stored = imports.get_import(session, import_id)
-        session.execute(
-            imports.delete(imports.MemberImportChunk).where(imports.MemberImportChunk.import_id == import_id)
-        )
+        session.execute(delete(MemberImportChunk).where(MemberImportChunk.import_id == import_id))
         if data:
             imports.append_chunk(session, stored, 0, data)
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from rich.console import Console
 
 from api.routers import member_imports
-from db.engine import Database
+from db.engine import Database, Session
 from db.models import ClientList
 from db.queries import imports
 from db.states import ImportState, ListKind
@@ -154,7 +154,7 @@ def test_a_mapping_of_ones_own_is_used(api: TestClient) -> None:
     ],
 )
 def test_a_bad_form_is_refused_by_the_name_of_its_field(
-    api: TestClient, form: dict[str, str], field: str, words: str
+    api: TestClient, form: dict[str, Any], field: str, words: str
 ) -> None:
     assert words in fields_of(post(api, **form))[field]
     assert api.get(URL).json()["items"] == []
@@ -179,7 +179,7 @@ def test_a_file_that_is_too_large_is_refused(api: TestClient, monkeypatch: pytes
 def test_a_list_must_exist_and_be_static(api: TestClient, database: Database) -> None:
     problem_of(post(api, client_list_id="999"), 404)
 
-    def add_dynamic(session: imports.Session) -> int:
+    def add_dynamic(session: Session) -> int:
         client_list = ClientList(name="Rule", kind=ListKind.DYNAMIC, rule={})
         session.add(client_list)
         session.flush()
@@ -218,7 +218,7 @@ def test_only_a_failed_import_is_tried_again(api: TestClient, database: Database
     made = uploaded(api)
     problem_of(api.post(f"{URL}/{made['id']}/retry"), 409)
 
-    def store(session: imports.Session) -> int:
+    def store(session: Session) -> int:
         mapping = {"columns": [["Email", "email"]], "default_region": "IE"}
         stored = imports.insert_import(session, filename="clients.csv", mapping=mapping)
         imports.append_chunk(session, stored, 0, CSV)
