@@ -9,7 +9,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 app = typer.Typer(
-    help="Client communication and marketing automation.", no_args_is_help=True, add_completion=False
+    help="Client communication and marketing automation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
@@ -18,7 +21,10 @@ errors = Console(stderr=True, highlight=False)
 
 @app.command()
 def demo(
-    csv: Annotated[Path | None, typer.Option(help="Use this CSV instead of the generated one.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="Use this CSV, not the generated one."),
+    ] = None,
     clients: Annotated[int, typer.Option(min=100, help="How many clients to generate.")] = 5000,
     seed: Annotated[
         int, typer.Option(help="Seed of the generated clients and of the providers' behaviour.")
@@ -86,11 +92,13 @@ def worker(
 @app.command()
 def sandbox() -> None:
     """Serve the providers' sandbox: SendGrid and Sendmode on this machine."""
+    from deployments.checks import check_port
     from sandbox.config import config_from_settings
     from sandbox.server import run
     from settings import get_settings
 
     settings = get_settings()
+    check_port("127.0.0.1", settings.sandbox_port, "ICS_SANDBOX_PORT")
     run(config_from_settings(settings), "127.0.0.1", settings.sandbox_port)
 
 
@@ -123,15 +131,18 @@ def seed() -> None:
 @app.command()
 def deploy() -> None:
     """Create or update the work pool and the deployments in Prefect, and those of active marketing flows."""
+    from db.engine import get_database
     from deployments.checks import check_database, check_prefect
     from deployments.deploy import deploy_all
     from settings import get_settings
+    from tasks.orchestration.sweep import sync_active
 
     settings = get_settings()
     check_database(settings)
     check_prefect(settings)
     for name in deploy_all(settings):
         typer.echo(name)
+    typer.echo(f"{sync_active(get_database())} active marketing flows")
 
 
 @token_app.command("create")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from db.errors import IcsError
+
 _POLL_SECONDS: Final = 0.1
 _TAIL_LINES: Final = 20
 
 
-class StackError(Exception):
+class StackError(IcsError):
     """The local stack cannot run; the message says why and what to do."""
 
 

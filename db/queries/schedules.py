@@ -76,6 +76,11 @@ def list_unsynced(session: Session, *, limit: int) -> Sequence[int]:
     ).all()
 
 
+def list_active(session: Session) -> Sequence[int]:
+    """Ids of all active flows."""
+    return session.scalars(select(Flow.id).where(Flow.state == FlowState.ACTIVE).order_by(Flow.id)).all()
+
+
 def mark_unsynced(session: Session, flow_id: int) -> None:
     _set_synced(session, flow_id, None)
 

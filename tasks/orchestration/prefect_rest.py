@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 
+from db.errors import IcsError
 from settings import get_settings
 
 _TIMEOUT: Final = httpx.Timeout(5.0, connect=1.0)
@@ -18,7 +19,7 @@ _BUSY_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts while Prefect answers 503: on SQLite it does so whenever two writers meet."""
 
 
-class OrchestratorUnavailable(Exception):
+class OrchestratorUnavailable(IcsError):
     """Prefect did not do what it was asked; nothing is lost by asking again later."""
 
 

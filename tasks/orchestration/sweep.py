@@ -26,6 +26,13 @@ def sync_all(database: Database) -> int:
     return sum(sync_flow(database, flow_id) for flow_id in unsynced)
 
 
+def sync_active(database: Database) -> int:
+    """Give Prefect the deployments of all active flows, for a Prefect that has lost or never had them."""
+    with database.reading() as session:
+        active = schedules.list_active(session)
+    return sum(sync_flow(database, flow_id) for flow_id in active)
+
+
 def _is_late(flow_run_id: str | None) -> bool:
     """A run that Prefect has not begun, since all workers are busy or away, is late and not dead."""
     return flow_run_id is not None and run_state(flow_run_id) in (RunState.SCHEDULED, RunState.PENDING)

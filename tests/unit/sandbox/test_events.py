@@ -161,7 +161,8 @@ class TestFields:
 class TestSpoiling:
     def test_copies_say_the_same_some_under_another_id(self) -> None:
         due = [item for n in range(500) for item in mail_events(config(duplicate_rate=1.0), mail(n))]
-        ids = {event.pop("sg_event_id", None) for event in (events := read(due))}
+        events = read(due)
+        ids = {event.pop("sg_event_id", None) for event in events}
         said = Counter(orjson.dumps(event, option=orjson.OPT_SORT_KEYS) for event in events)
         assert min(said.values()) >= 2
         assert any(key.endswith("-1") for key in ids if key)
