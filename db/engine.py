@@ -46,7 +46,8 @@ def make_engine(url: str) -> Engine:
             raise DatabaseUrlInvalid(f"{family} is not supported")
         if family == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, **engine_options(family))
+        # Statements in errors and logs come without their values, which are clients' data.
+        engine = create_engine(parsed, hide_parameters=True, **engine_options(family))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseUrlInvalid(str(error).split("\n")[0]) from error
     prepare_engine(engine)

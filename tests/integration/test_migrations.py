@@ -1,0 +1,67 @@
+"""Migrations: they make what the models say, can be taken back, and can be run again after a cut."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from db.base import PREFIX, Base
+from db.migrate import downgrade, pending, upgrade
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_the_migrations_make_exactly_what_the_models_say(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": PREFIX + "migrations", "compare_type": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_every_migration_can_be_taken_back_and_applied_again(database_url: str, engine: Engine) -> None:
+    downgrade(database_url, "base")
+    assert inspect(engine).get_table_names() == [PREFIX + "migrations"]
+    assert len(pending(database_url)) > 20
+    upgrade(database_url)
+    assert pending(database_url) == []
+    with engine.connect() as connection:
+        gates = connection.execute(text(f"SELECT name FROM {PREFIX}gates")).scalars().all()
+    assert gates == ["suppressions"]
+
+
+def test_a_migration_that_was_cut_after_its_table_is_finished_by_running_it_again(
+    database_url: str, engine: Engine
+) -> None:
+    """MySQL commits each DDL statement by itself: the table is there, its index and the version are not."""
+    downgrade(database_url, "0003")
+    with engine.begin() as connection:
+        Base.metadata.tables[PREFIX + "clients"].create(connection)
+        connection.execute(text(_drop_index(engine)))
+    upgrade(database_url)
+    names = {index["name"] for index in inspect(engine).get_indexes(PREFIX + "clients")}
+    assert f"ix_{PREFIX}clients_phone" in names
+
+
+def test_the_prefix_of_all_tables_is_a_setting(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'crm.db'}"
+    environment = os.environ | {
+        "ICS_DATABASE_URL": url,
+        "ICS_TABLE_PREFIX": "crm_",
+        "ICS_HOME": str(tmp_path),
+    }
+    subprocess.run([sys.executable, "cli.py", "migrate"], cwd=PROJECT, env=environment, check=True)
+    engine = create_engine(url)
+    names = inspect(engine).get_table_names()
+    engine.dispose()
+    assert "crm_messages" in names
+    assert all(name.startswith("crm_") for name in names)
+
+
+def _drop_index(engine: Engine) -> str:
+    index = f"ix_{PREFIX}clients_phone"
+    return f"DROP INDEX {index}" + ("" if engine.dialect.name == "sqlite" else f" ON {PREFIX}clients")
