@@ -135,7 +135,7 @@ def _reply_to(mail: dict[str, Any]) -> Iterator[Refusal]:
 
 def _subject(mail: dict[str, Any]) -> Iterator[Refusal]:
     subject = mail.get("subject")
-    if subject:
+    if subject or (subject is not None and not isinstance(subject, str)):
         yield from subject_refusals(subject, "subject")
         return
     people = mail.get("personalizations")
