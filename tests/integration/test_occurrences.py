@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from db.engine import Database
+from db.engine import Database, Session
 from db.errors import Conflict
 from db.models import FlowExecution, FlowSchedule
 from db.queries import executions, schedules
@@ -25,7 +25,7 @@ def database(engine: Engine) -> Database:
 def scheduled(database: Database, due_at: datetime, policy: MissedPolicy = MissedPolicy.SEND) -> int:
     """A flow that is sent every day at nine in Dublin, next at `due_at`."""
 
-    def make(s):  # type: ignore[no-untyped-def]
+    def make(s: Session) -> int:
         flow = add_campaign(s, clients=1).flow
         values = {
             "kind": ScheduleKind.CRON,
