@@ -49,7 +49,7 @@ bench: $(STAMP) ## Measure: import and send rates beside their limits (ARGS="--r
 lock: $(STAMP) ## Pin the packages of pyproject.toml in requirements.txt (ARGS="--upgrade" for the newest)
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-strip-extras --no-header --quiet --output-file requirements.txt $(ARGS)
+		--no-emit-index-url --no-header --quiet --output-file requirements.txt $(ARGS)
 
 audit: $(STAMP) ## Look for known vulnerabilities in the pinned packages
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt $(ARGS)

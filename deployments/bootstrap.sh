@@ -58,7 +58,8 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
   make_venv
 fi
 say "installing $(grep -c '^[a-zA-Z0-9]' requirements.txt) pinned packages (a minute or two the first time)"
-install --require-hashes -r requirements.txt
+# The file names every package with its hash, so nothing is left to resolve (and older pips resolve extras wrongly).
+install --no-deps --require-hashes -r requirements.txt
 say "installing the project itself"
 # setuptools warns that folders of the working directory come first on the path, which is what is wanted here.
 PYTHONWARNINGS=ignore install --no-deps --no-build-isolation -e .
