@@ -12,7 +12,7 @@ from rich.table import Table
 from db.engine import get_database
 from db.queries.tokens import create_token
 from deployments.client import ApiClient, ApiError
-from deployments.demo_data import write_demo_csv
+from deployments.demo_data import DemoFacts, write_demo_csv
 from deployments.import_command import import_file
 from deployments.local import local_stack
 from deployments.watching import console, rows_of, watch_executions
@@ -66,15 +66,40 @@ def _run(settings: Settings, client: ApiClient, csv: Path | None, clients: int, 
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = write_demo_csv(path, clients=clients, seed=seed)
         console.print(f"generated {path} ({facts.rows:,} rows, with the dirt that exports have)")
+    else:
+        facts = None
     list_name = f"Demo {stamp}"
     if import_file(client, path, list_name=list_name) != 0:
         raise ApiError("the import did not complete")
+    checks += _check_import(_last_import(client), facts)
     flows = _make_flows(client, _list_id(client, list_name), stamp)
     executions = [client.post(f"/api/flows/{flow['id']}/send") for flow in flows]
     watch_executions(client, [execution["id"] for execution in executions])
     _wait_for_webhooks(settings)
     for execution in executions:
         checks += _reconcile(settings, client, execution)
+    return checks
+
+
+def _last_import(client: ApiClient) -> dict[str, Any]:
+    cursor: int | None = 0
+    found: list[dict[str, Any]] = []
+    while cursor is not None:
+        page = client.get("/api/member-imports", limit=200, cursor=cursor)
+        found, cursor = page["items"], page["next_cursor"]
+    return found[-1]
+
+
+def _check_import(report: dict[str, Any], facts: DemoFacts | None) -> list[Check]:
+    """Every row is accounted for; of a generated file it is known how. (A second demo updates what the first made.)"""
+    known = report["created"] + report["updated"]
+    parts = known + report["duplicates"] + report["rejected"]
+    checks = [Check("import: rows = created + updated + duplicates + rejected", report["total_rows"], parts)]
+    if facts is not None:
+        checks += [
+            Check("import: every client of the file is there", facts.clients, known),
+            Check("import: every useless row is rejected", facts.rejected, report["rejected"]),
+        ]
     return checks
 
 
@@ -135,8 +160,9 @@ def _reconcile(settings: Settings, client: ApiClient, execution: dict[str, Any])
     stats = _settled_stats(client, key)
     journal = _sandbox(settings, f"/sandbox/journal?uid={uid}")
     counts = stats["messages"]
-    state = client.get(f"/api/flow-executions/{key}")["state"]
-    _print_stats(execution, state, stats)
+    ended = client.get(f"/api/flow-executions/{key}")
+    state = ended["state"]
+    _print_stats(ended, state, stats)
     parts = ("pending", "excluded", "sending", "accepted", "failed", "unknown", "cancelled")
     return [
         Check(f"execution {key} is completed", "completed", state),
