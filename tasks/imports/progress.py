@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
-import structlog
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -21,8 +19,8 @@ from prefect.artifacts import (
 from db.engine import get_database
 from db.queries.imports import count_reasons
 from tasks.imports.run import ImportReport
+from tasks.orchestration.artifacts import try_to_show
 
-log = structlog.get_logger()
 INTERVAL_SECONDS = 1.0
 
 
@@ -39,13 +37,15 @@ class Shown:
         if self.artifact_id is None or not (is_end or monotonic() - self._shown_at >= INTERVAL_SECONDS):
             return
         self._shown_at = monotonic()
-        _try(update_progress_artifact, artifact_id=self.artifact_id, progress=percent(done_rows, total_rows))
+        try_to_show(
+            update_progress_artifact, artifact_id=self.artifact_id, progress=percent(done_rows, total_rows)
+        )
 
 
 @contextmanager
 def shown(import_id: int) -> Iterator[Shown]:
     """Show the import's progress for as long as the block runs."""
-    artifact_id = _try(
+    artifact_id = try_to_show(
         create_progress_artifact,
         progress=0.0,
         key=f"import-{import_id}-progress",
@@ -58,7 +58,7 @@ def show_report(report: ImportReport) -> None:
     """Write the report artifact."""
     with get_database().reading() as session:
         reasons = count_reasons(session, report.import_id)
-    _try(
+    try_to_show(
         create_markdown_artifact,
         markdown=markdown(report, reasons),
         key=f"import-{report.import_id}-report",
@@ -79,11 +79,3 @@ def markdown(report: ImportReport, reasons: dict[tuple[str, str], int]) -> str:
     rows += [(severity, reason, count) for (severity, reason), count in sorted(reasons.items())]
     table = "\n".join(f"| {kind} | {name} | {count:,} |" for kind, name, count in rows)
     return f"# Import {report.import_id}: {report.state}\n\n| | | count |\n|---|---|---:|\n{table}\n"
-
-
-def _try(show: Any, **arguments: Any) -> Any:
-    try:
-        return show(**arguments)
-    except Exception as error:
-        log.warning("progress not shown", error=type(error).__name__)
-        return None

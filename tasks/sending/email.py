@@ -76,6 +76,9 @@ class EmailAttempt:
                 reasons = {
                     ids[at]: f"{Failure.REFUSED}: {why}" for at, why in refused.items() if at < len(ids)
                 }
+                if not reasons:
+                    # It names nobody we wrote to: sent again it would be refused again.
+                    return self._record_refusal(RequestRefused(f"recipients unknown to us: {refused}"[:300]))
                 return lambda s: ledger.refuse_messages(s, batch, reasons)
             case NotTaken(reason, retry_after):
                 delay = retry_delay(batch.attempts, retry_after, jitter=random())

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
-import structlog
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -21,8 +19,8 @@ from db.engine import get_database
 from db.queries import executions
 from db.queries.stats import Counts, get_counts
 from db.states import MessageState
+from tasks.orchestration.artifacts import try_to_show
 
-log = structlog.get_logger()
 INTERVAL_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5.0
 _FINAL = (MessageState.ACCEPTED, MessageState.FAILED, MessageState.EXCLUDED, MessageState.CANCELLED)
@@ -43,7 +41,9 @@ class Shown:
             get_database().run(lambda s: executions.heartbeat(s, self.execution_id))
             self._beat_at = monotonic()
         if self.artifact_id is not None:
-            _try(update_progress_artifact, artifact_id=self.artifact_id, progress=_percent(self.execution_id))
+            try_to_show(
+                update_progress_artifact, artifact_id=self.artifact_id, progress=_percent(self.execution_id)
+            )
 
 
 def count_batches(execution_id: int) -> int:
@@ -54,7 +54,7 @@ def count_batches(execution_id: int) -> int:
 @contextmanager
 def shown(execution_id: int) -> Iterator[Shown]:
     """Show the execution's progress for as long as the block runs."""
-    created = _try(
+    created = try_to_show(
         create_progress_artifact,
         progress=_percent(execution_id),
         key=f"execution-{execution_id}-progress",
@@ -75,7 +75,7 @@ def report(execution_id: int) -> dict[str, int]:
         exclusions = executions.count_exclusions(session, execution_id)
     if counts is None:
         return {}
-    _try(
+    try_to_show(
         create_markdown_artifact,
         markdown=_markdown(execution_id, counts, exclusions),
         key=f"execution-{execution_id}-report",
@@ -98,11 +98,3 @@ def _markdown(execution_id: int, counts: Counts, exclusions: dict[str, int]) -> 
     rows += [("SMS", name, value) for name, value in counts.sms.items() if value]
     table = "\n".join(f"| {kind} | {name} | {value:,} |" for kind, name, value in rows)
     return f"# Execution {execution_id}\n\n| | | count |\n|---|---|---:|\n{table}\n"
-
-
-def _try(show: Any, **arguments: Any) -> Any:
-    try:
-        return show(**arguments)
-    except Exception as error:
-        log.warning("progress not shown", error=type(error).__name__)
-        return None
