@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import httpx
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, literal, select, update
 
 from db.engine import Database, Session, make_engine
 from db.migrate import downgrade, upgrade
@@ -183,7 +183,7 @@ def _campaign(session: Session, recipients: int) -> int:
     session.execute(
         insert(ClientListMember).from_select(
             ["client_list_id", "client_id"],
-            select(ClientList.id, Client.id).where(ClientList.id == client_list.id),
+            select(literal(client_list.id), Client.id),
         )
     )
     return flow.id

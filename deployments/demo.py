@@ -202,7 +202,7 @@ def _print_stats(execution: dict[str, Any], state: str, stats: dict[str, Any]) -
         table.add_row(name, f"{value:,}")
     console.print(table)
     if execution.get("prefect_url"):
-        console.print(f"Prefect run: {execution['prefect_url']}")
+        console.print(f"Prefect run: {execution['prefect_url']}", soft_wrap=True)
 
 
 def _print_links(settings: Settings) -> None:
