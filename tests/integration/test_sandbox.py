@@ -15,7 +15,7 @@ import orjson
 import pytest
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from sandbox.config import SandboxConfig
+from sandbox.config import SandboxConfig, config_from_settings
 from sandbox.keys import ensure_keypair, sign_report
 from sandbox.sendgrid_validation import MAX_BODY_BYTES
 from sandbox.server import PortTaken, make_server, run
@@ -77,7 +77,8 @@ def receiving() -> Iterator[Receiver]:
             self.end_headers()
             self.wfile.write(receiver.answer)
 
-        do_GET = do_POST
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Tests say enough."""
@@ -250,14 +251,15 @@ class TestMail:
         assert answer.headers["Content-Type"].startswith("text/html")
 
     def test_sandbox_mode_validates_and_takes_nothing(self, silent: httpx.Client) -> None:
-        mode = {"mail_settings": {"sandbox_mode": {"enable": True}}}
+        mode: dict[str, Any] = {"mail_settings": {"sandbox_mode": {"enable": True}}}
         assert send(silent, mail(**mode)).status_code == 200
         assert send(silent, mail(**mode, personalizations=[])).status_code == 400
         assert counts(silent)["accepted"] == 0
         assert silent.get("/sandbox/outbox").json() == {"pending": 0, "posted": 0}
 
     def test_a_sender_that_is_not_verified_is_forbidden(self, http: httpx.Client) -> None:
-        answer = send(http, mail(**{"from": {"email": "shop@elsewhere.example"}}))
+        stranger: dict[str, Any] = {"from": {"email": "shop@elsewhere.example"}}
+        answer = send(http, mail(**stranger))
         assert answer.status_code == 403
         assert answer.json()["errors"][0]["field"] == "from"
         assert send(http, mail()).status_code == 202
@@ -418,7 +420,7 @@ class TestFaults:
         else:
             answer = self.post(silent, provider)
             assert answer.status_code == 200
-            with pytest.raises(ValueError, match="Extra data|Expecting"):
+            with pytest.raises(ValueError, match=r"Extra data|Expecting"):
                 answer.json()
         assert counts(silent)["accepted"] == 1
 
@@ -476,8 +478,6 @@ class TestServer:
                 run(config, "127.0.0.1", port)
 
     def test_settings_say_where_it_lives_and_reports(self, tmp_path: Path) -> None:
-        from sandbox.config import config_from_settings
-
         made = config_from_settings(Settings(home=tmp_path, api_port=8123, sendgrid_api_key="SG.x"))
         assert made.home == tmp_path / "sandbox"
         assert made.webhook_base_url == "http://127.0.0.1:8123"
