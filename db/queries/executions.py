@@ -257,19 +257,6 @@ def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
     return _fresh(session, execution_id)
 
 
-def fail_execution(session: Session, execution_id: int, *, error: str) -> None:
-    """Give up on an execution that cannot be prepared, with a failed job for people to see."""
-    execution = _lock(session, execution_id)
-    if execution.state.is_final:
-        return
-    _set_state(session, execution_id, ExecutionState.FAILED, reason=error[:2000])
-    subject = {"execution_id": execution_id}
-    session.add(
-        FailedJob(kind="prepare_execution", execution_id=execution_id, subject=subject, error=error[:2000])
-    )
-    session.flush()
-
-
 def pause_with_failed_job(session: Session, execution_id: int, batch_id: int, *, error: str) -> None:
     """The provider refuses our requests as such (key, sender, size): stop before the next batch is refused too."""
     execution = _lock(session, execution_id)

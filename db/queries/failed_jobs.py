@@ -3,17 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.errors import NotFound
 from db.models import FailedJob
 from db.queries.pages import Page, page_of
 from db.states import JobState
-
-
-def get_failed_job(session: Session, job_id: int) -> FailedJob:
-    found = session.get(FailedJob, job_id)
-    if found is None:
-        raise NotFound("failed job", job_id)
-    return found
 
 
 def list_failed_jobs(

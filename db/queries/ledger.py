@@ -58,7 +58,10 @@ class Recipient:
 
 def claim_batch(session: Session, execution_id: int, *, lease_seconds: int) -> ClaimedBatch | None:
     """Take the first batch that is due, or None. Nothing is claimed unless the execution is `sending`."""
-    if _execution_state(session, execution_id) is not ExecutionState.SENDING:
+    execution = session.execute(
+        select(FlowExecution.state, FlowExecution.flow_id).where(FlowExecution.id == execution_id)
+    ).one_or_none()
+    if execution is None or execution.state is not ExecutionState.SENDING:
         return None
     batch = session.execute(
         select(Batch)
@@ -74,7 +77,6 @@ def claim_batch(session: Session, execution_id: int, *, lease_seconds: int) -> C
     if batch is None:
         return None
     step = session.get_one(ExecutionStep, batch.step_id)
-    flow_id = session.scalars(select(FlowExecution.flow_id).where(FlowExecution.id == execution_id)).one()
     session.execute(
         update(Batch)
         .where(Batch.id == batch.id)
@@ -91,7 +93,7 @@ def claim_batch(session: Session, execution_id: int, *, lease_seconds: int) -> C
         id=batch.id,
         execution_id=execution_id,
         step_id=step.id,
-        flow_id=flow_id,
+        flow_id=execution.flow_id,
         channel=step.channel,
         token=batch.token + 1,
         attempts=batch.attempts + 1,

@@ -5,9 +5,15 @@ from typing import Protocol
 
 from db.engine import Session
 from db.queries.ledger import ClaimedBatch, Recipient
+from tasks.providers.outcomes import RequestRefused
 
 Record = Callable[[Session], None]
 """The transaction that records the outcome of a request. It is fenced, so it may be tried more than once."""
+
+
+def refusal_error(provider: str, refusal: RequestRefused) -> str:
+    """What people read when a provider refuses our requests as such."""
+    return f"{provider} refuses the request: {refusal.reason}. Correct it, then resume the execution."
 
 
 class Attempt(Protocol):

@@ -26,7 +26,7 @@ from tasks.providers.sendgrid_payload import (
     Personalization,
     build_mail,
 )
-from tasks.sending.attempts import Record
+from tasks.sending.attempts import Record, refusal_error
 from tasks.sending.backoff import retry_delay
 from tasks.templates.context import client_context
 from tasks.templates.footer import with_unsubscribe_link
@@ -94,7 +94,7 @@ class EmailAttempt:
 
 def refuse_request(batch: ClaimedBatch, provider: str, refusal: RequestRefused) -> Record:
     """Nothing was taken and nothing would be: give the batch back and pause, before the next one is refused too."""
-    error = f"{provider} refuses the request: {refusal.reason}. Correct it, then resume the execution."
+    error = refusal_error(provider, refusal)
 
     def record(session: Session) -> None:
         ledger.return_batch(session, batch, error=error, delay_seconds=0)
@@ -143,14 +143,15 @@ class EmailSender:
             execution = executions.get_execution(session, execution_id)
             step, version = executions.get_execution_step(session, step_id)
         html, text = with_unsubscribe_link(version.html, version.text)
-        envelope = _envelope(step.sender, execution.flow_id)
+        envelope = envelope_of(step.sender, f"flow-{execution.flow_id}")
         return EmailStep(execution.uid, envelope, compile_email(version.subject, html, text))
 
 
-def _envelope(sender: Mapping[str, Any], flow_id: int) -> Envelope:
+def envelope_of(sender: Mapping[str, Any], category: str) -> Envelope:
+    """The envelope of a flow's sender (from_email, from_name, reply_to), under one category of SendGrid's statistics."""
     return Envelope(
         from_email=sender["from_email"],
         from_name=sender.get("from_name") or "",
         reply_to=sender.get("reply_to") or "",
-        categories=(f"flow-{flow_id}",),
+        categories=(category,),
     )

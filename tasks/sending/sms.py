@@ -20,7 +20,7 @@ from tasks.providers.outcomes import (
 )
 from tasks.providers.sendmode import SendmodeMessenger
 from tasks.providers.sendmode_profiles import Sms
-from tasks.sending.attempts import Record
+from tasks.sending.attempts import Record, refusal_error
 from tasks.sending.backoff import retry_delay
 from tasks.templates.context import client_context
 from tasks.templates.liquid import Part
@@ -67,7 +67,7 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
     refusal = next((out for out in outcomes.values() if isinstance(out, RequestRefused)), None)
     asked = [out.retry_after for out in waiting if out.retry_after is not None]
     reasons = [*unknown.values(), *(out.reason for out in waiting)]
-    # What was taken is progress: only a batch of which nothing was counts its attempts towards giving up.
+    # What was taken is progress: only a batch of which nothing was waits longer and longer.
     tries = 1 if accepted else batch.attempts
     delay = retry_delay(tries, max(asked, default=None), jitter=random()) if waiting else 0.0
 
@@ -82,7 +82,7 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
             error=reasons[0] if reasons else None,
         )
         if refusal is not None:
-            error = f"Sendmode refuses the request: {refusal.reason}. Correct it, then resume the execution."
+            error = refusal_error("Sendmode", refusal)
             executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
 
     return record

@@ -15,9 +15,10 @@ from db.states import Channel
 from settings import Settings
 from tasks.addresses import AddressInvalid, normalise_address
 from tasks.providers.outcomes import Accepted, BatchOutcome, MessageOutcome, PartlyRefused
-from tasks.providers.sendgrid_payload import Envelope, PayloadInvalid, Personalization, build_mail
+from tasks.providers.sendgrid_payload import PayloadInvalid, Personalization, build_mail
 from tasks.providers.sendmode_profiles import Sms
 from tasks.sending.configuration import require_provider
+from tasks.sending.email import envelope_of
 from tasks.sending.factory import make_sendgrid, make_sendmode
 from tasks.templates.context import client_context
 from tasks.templates.footer import with_unsubscribe_link
@@ -93,12 +94,7 @@ def _send_email(
         raise _unrenderable(values.reason)
     if isinstance(values, TooLarge):
         raise _unrenderable(f"{values.size_bytes} bytes of personal values are too many")
-    envelope = Envelope(
-        from_email=sender["from_email"],
-        from_name=sender.get("from_name") or "",
-        reply_to=sender.get("reply_to") or "",
-        categories=("test",),
-    )
+    envelope = envelope_of(sender, "test")
     try:
         body = build_mail(envelope, compiled, [Personalization(to, "", TEST_REFERENCE, values, url)])
     except PayloadInvalid as error:
