@@ -170,7 +170,7 @@ class Probe:
 def template_of(worker_pid: int) -> int:
     """The process that the worker forks from: its child that runs the fork server."""
     listing = subprocess.run(
-        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(maxsplit=2) for line in listing.splitlines()[1:]]
     found = [int(pid) for pid, parent, args in rows if int(parent) == worker_pid and "forkserver" in args]
