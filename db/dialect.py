@@ -56,6 +56,22 @@ def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
 
 
+class as_json(FunctionElement[Any]):  # noqa: N801
+    """A JSON column as a member of `json_array`: SQLite stores it as text and has to be told."""
+
+    inherit_cache = True
+
+
+@compiles(as_json, "sqlite")
+def _json_sqlite(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(as_json)
+def _json_mysql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
 def insert_ignore(target: TableClause | type[Any]) -> Insert:
     """An INSERT that leaves rows alone whose unique key is already there."""
     statement = insert(target)

@@ -17,7 +17,9 @@ from db.models import (
     Template,
     TemplateVersion,
 )
+from db.queries import ledger
 from db.queries.executions import insert_execution, prepare_execution
+from db.queries.transitions import ClaimedBatch
 from db.states import Channel, FlowState
 
 HTML = "<p>Hello {{ client.first_name }}</p><p><a href='{{ unsubscribe_url }}'>unsubscribe</a></p>"
@@ -101,6 +103,16 @@ def prepared(session: Session, campaign: Campaign, *, batch_size: int = 1000) ->
     prepare_execution(session, execution.id, batch_sizes=dict.fromkeys(Channel, batch_size))
     session.refresh(execution)
     return execution
+
+
+def to_sending(session: Session, batch: ClaimedBatch, *, lease_seconds: int = 60, **values: Any) -> set[int]:
+    """Commit `sending` for all of a claimed batch that may be sent, as the engine does after rendering it."""
+    recipients = ledger.read_batch(session, batch)
+    ready = [r.message_id for r in recipients if not r.exclusion]
+    excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
+    return ledger.commit_sending(
+        session, batch, ready=ready, failed={}, excluded=excluded, lease_seconds=lease_seconds, **values
+    )
 
 
 def free_port() -> int:

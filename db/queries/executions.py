@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, exists, false, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from db.dialect import utc_in, utc_now
 from db.errors import Conflict, NotFound
@@ -27,6 +28,7 @@ from db.models import (
 from db.queries.pages import Page, page_of
 from db.queries.snapshot import insert_snapshot
 from db.queries.stats import move_stats
+from db.queries.transitions import list_sending_ranges, outside
 from db.states import (
     OPEN_MESSAGE_STATES,
     BatchState,
@@ -125,10 +127,21 @@ def list_executions(
 def list_messages(
     session: Session, execution_id: int, *, after: int, limit: int, state: MessageState | None = None
 ) -> Page[Message]:
+    """The ledger of an execution, with the state `sending` for what is in a batch that is being sent."""
+    sending = list_sending_ranges(session, execution_id)
     query = select(Message).where(Message.execution_id == execution_id)
-    if state is not None:
+    if state is MessageState.SENDING:
+        in_range = [Message.id.between(first, last) for first, last in sending]
+        query = query.where(Message.state == MessageState.PENDING, or_(false(), *in_range))
+    elif state is MessageState.PENDING:
+        query = query.where(Message.state == MessageState.PENDING, *outside(sending))
+    elif state is not None:
         query = query.where(Message.state == state)
-    return page_of(session, query, Message.id, after=after, limit=limit)
+    page = page_of(session, query, Message.id, after=after, limit=limit)
+    for message in page.items:
+        if message.state is MessageState.PENDING and any(a <= message.id <= b for a, b in sending):
+            set_committed_value(message, "state", MessageState.SENDING)
+    return page
 
 
 def is_sending(session: Session, execution_id: int) -> bool:
@@ -205,7 +218,7 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING):
         return execution.state
     open_states = count_open(session, execution_id)
-    if open_states.get(MessageState.PENDING) or open_states.get(MessageState.SENDING):
+    if open_states.get(MessageState.PENDING):
         return execution.state
     after = ExecutionState.SETTLING if open_states else ExecutionState.COMPLETED
     reason = None
@@ -216,7 +229,7 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
 
 
 def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
-    """Messages that are not in a final state, counted in the ledger itself."""
+    """Messages that are not in a final state, counted in the ledger itself; those being sent count as pending."""
     rows = session.execute(
         select(Message.state, func.count())
         .where(Message.execution_id == execution_id, Message.state.in_(OPEN_MESSAGE_STATES))
@@ -248,7 +261,12 @@ def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
         raise Conflict(f"the execution is {execution.state} already")
     moved: Any = session.execute(
         update(Message)
-        .where(Message.execution_id == execution_id, Message.state == MessageState.PENDING)
+        .where(
+            Message.execution_id == execution_id,
+            Message.state == MessageState.PENDING,
+            # No batch can begin to be sent while we hold the execution; what is in the socket is recorded as usual.
+            *outside(list_sending_ranges(session, execution_id)),
+        )
         .values(state=MessageState.CANCELLED)
         .execution_options(synchronize_session=False)
     )
@@ -274,15 +292,29 @@ def resend_unknown(session: Session, execution_id: int) -> int:
     execution = _lock(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED):
         raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
+    # Messages of a batch that is being sent again for its other messages have to wait until it is recorded.
+    resent = and_(
+        Message.execution_id == execution_id,
+        Message.state == MessageState.UNKNOWN,
+        *outside(list_sending_ranges(session, execution_id)),
+    )
     session.execute(
         update(Batch)
-        .where(Batch.execution_id == execution_id, Batch.state == BatchState.UNKNOWN)
+        .where(
+            Batch.execution_id == execution_id,
+            Batch.state.in_([BatchState.UNKNOWN, BatchState.DONE, BatchState.FAILED]),
+            exists().where(
+                resent,
+                Message.step_id == Batch.step_id,
+                Message.id.between(Batch.first_message_id, Batch.last_message_id),
+            ),
+        )
         .values(state=BatchState.PENDING, attempts=0, not_before=None, token=Batch.token + 1)
         .execution_options(synchronize_session=False)
     )
     moved: Any = session.execute(
         update(Message)
-        .where(Message.execution_id == execution_id, Message.state == MessageState.UNKNOWN)
+        .where(resent)
         .values(state=MessageState.PENDING)
         .execution_options(synchronize_session=False)
     )

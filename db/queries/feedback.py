@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 from db.dialect import insert_ignore
 from db.models import Client, Event, FlowExecution, Message
 from db.queries.stats import EMAIL_COUNTERS, SMS_COUNTERS, move_sendmode_stats, move_stats
+from db.queries.transitions import is_being_sent
 from db.states import Channel, Feedback, MessageState
 
 _EVENTS = Event.metadata.tables[Event.__tablename__]
 # States that a signed event about the message proves wrong: the provider did take it.
-_REFUTED = (MessageState.PENDING, MessageState.SENDING, MessageState.UNKNOWN)
+_REFUTED = (MessageState.PENDING, MessageState.UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def find_latest_sms(session: Session, phone: str) -> KnownMessage | None:
             Client.phone == phone,
             Message.channel == Channel.SMS,
             Message.address == phone,
-            Message.state.in_([MessageState.ACCEPTED, MessageState.SENDING, MessageState.UNKNOWN]),
+            Message.state.in_([MessageState.ACCEPTED, MessageState.UNKNOWN]),
         )
         .order_by(Message.id.desc())
         .limit(1)
@@ -111,6 +112,8 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
     sms: dict[int, Counter[str]] = {}
     by_bits: dict[Feedback, list[int]] = {}
     refuted: list[int] = []
+    # Read behind the locks of the messages: whoever moves a batch into or out of `sending` locks them too.
+    being_sent = _being_sent(session, [row.id for row in rows if row.state is MessageState.PENDING])
     for message_id, execution_id, channel, state, before, parts in rows:
         counts = stats.setdefault(execution_id, Counter())
         sms_counts = sms.setdefault(execution_id, Counter())
@@ -122,7 +125,7 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
             sms_counts.update(column for bit, column in SMS_COUNTERS.items() if bit in new)
         if state in _REFUTED:
             refuted.append(message_id)
-            counts[state.value] -= 1
+            counts[MessageState.SENDING.value if message_id in being_sent else state.value] -= 1
             counts[MessageState.ACCEPTED.value] += 1
             if channel is Channel.SMS:
                 sms_counts.update({"sent": 1, "parts": parts or 0})
@@ -131,6 +134,12 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
         move_stats(session, execution_id, stats[execution_id])
         move_sendmode_stats(session, execution_id, sms[execution_id])
     return set(stats)
+
+
+def _being_sent(session: Session, message_ids: Sequence[int]) -> set[int]:
+    if not message_ids:
+        return set()
+    return set(session.scalars(select(Message.id).where(Message.id.in_(message_ids), is_being_sent())))
 
 
 def _store(session: Session, by_bits: Mapping[Feedback, list[int]], refuted: list[int]) -> None:

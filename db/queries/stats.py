@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from db.dialect import insert_ignore
 from db.errors import NotFound
-from db.models import Message, SendmodeStats, Stats
-from db.states import Channel, Feedback, MessageState
+from db.models import Batch, Message, SendmodeStats, Stats
+from db.states import BatchState, Channel, Feedback, MessageState
 
 # A bit of feedback and the column that counts the messages having it.
 EMAIL_COUNTERS: Mapping[Feedback, str] = {
@@ -108,7 +108,29 @@ def recount(session: Session, execution_id: int) -> Counts:
             messages[column] += count if bit in Feedback(feedback) else 0
         for bit, column in SMS_COUNTERS.items():
             sms[column] += count if is_sms and bit in Feedback(feedback) else 0
+    being_sent = _count_being_sent(session, execution_id)
+    messages[MessageState.PENDING.value] -= being_sent
+    messages[MessageState.SENDING.value] += being_sent
     return Counts(messages, sms)
+
+
+def _count_being_sent(session: Session, execution_id: int) -> int:
+    """Open messages of batches that are `sending`; see `db/queries/transitions.py`."""
+    return session.scalars(
+        select(func.count())
+        .select_from(Batch)
+        .join(
+            Message,
+            (Message.execution_id == Batch.execution_id)
+            & (Message.step_id == Batch.step_id)
+            & Message.id.between(Batch.first_message_id, Batch.last_message_id),
+        )
+        .where(
+            Batch.execution_id == execution_id,
+            Batch.state == BatchState.SENDING,
+            Message.state == MessageState.PENDING,
+        )
+    ).one()
 
 
 def _add(

@@ -1,10 +1,11 @@
 """What a channel offers the send engine: a rendered batch that can be sent, and be recorded afterwards."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from db.engine import Session
-from db.queries.ledger import ClaimedBatch, Recipient
+from db.queries.ledger import Recipient
+from db.queries.transitions import ClaimedBatch
 from tasks.providers.outcomes import RequestRefused
 
 Record = Callable[[Session], None]
@@ -18,6 +19,11 @@ def refusal_error(provider: str, refusal: RequestRefused) -> str:
 
 class Attempt(Protocol):
     """A rendered batch."""
+
+    @property
+    def ready(self) -> Collection[int]:
+        """Messages that were rendered."""
+        ...
 
     @property
     def failed(self) -> Mapping[int, str]:
@@ -35,4 +41,8 @@ class Attempt(Protocol):
 
 
 class ChannelSender(Protocol):
+    def fields(self, batch: ClaimedBatch) -> frozenset[str]:
+        """What rendering the batch reads of its clients; see `ledger.CLIENT_FIELDS`."""
+        ...
+
     def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> Attempt: ...

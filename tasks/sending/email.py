@@ -1,6 +1,6 @@
 """Email: a batch is one request of up to 1,000 personalizations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import random
@@ -8,7 +8,8 @@ from typing import Any
 
 from db.engine import Database, Session
 from db.queries import executions, ledger
-from db.queries.ledger import ClaimedBatch, Recipient
+from db.queries.ledger import Recipient
+from db.queries.transitions import ClaimedBatch
 from db.states import Failure
 from tasks.feedback.unsubscribe_links import Reference, unsubscribe_url
 from tasks.providers.outcomes import (
@@ -28,7 +29,7 @@ from tasks.providers.sendgrid_payload import (
 )
 from tasks.sending.attempts import Record, refusal_error
 from tasks.sending.backoff import retry_delay
-from tasks.templates.context import client_context
+from tasks.templates.context import client_context, client_fields
 from tasks.templates.footer import with_unsubscribe_link
 from tasks.templates.personalization import (
     CompiledEmail,
@@ -45,6 +46,7 @@ class EmailStep:
     execution_uid: str
     envelope: Envelope
     email: CompiledEmail
+    fields: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class EmailAttempt:
     failed: Mapping[int, str]
     post: Callable[[bytes], BatchOutcome]
     parts: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> Collection[int]:
+        return self.recipients.keys()
 
     def send(self, message_ids: set[int], *, deadline: float) -> Record:
         """One request for exactly these messages. Its time-out is far below the lease, so `deadline` is kept."""
@@ -97,8 +103,9 @@ def refuse_request(batch: ClaimedBatch, provider: str, refusal: RequestRefused) 
     error = refusal_error(provider, refusal)
 
     def record(session: Session) -> None:
-        ledger.return_batch(session, batch, error=error, delay_seconds=0)
+        # The execution's row is locked first, alone: two lanes that share it would wait for each other.
         executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
+        ledger.return_batch(session, batch, error=error, delay_seconds=0)
 
     return record
 
@@ -114,6 +121,9 @@ class EmailSender:
         self._public_url = public_url
         self._key = key
         self._step = lru_cache(maxsize=64)(self._load_step)
+
+    def fields(self, batch: ClaimedBatch) -> frozenset[str]:
+        return self._step(batch.execution_id, batch.step_id).fields
 
     def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> EmailAttempt:
         step = self._step(batch.execution_id, batch.step_id)
@@ -144,7 +154,9 @@ class EmailSender:
             step, version = executions.get_execution_step(session, step_id)
         html, text = with_unsubscribe_link(version.html, version.text)
         envelope = envelope_of(step.sender, f"flow-{execution.flow_id}")
-        return EmailStep(execution.uid, envelope, compile_email(version.subject, html, text))
+        email = compile_email(version.subject, html, text)
+        fields = client_fields(email.variables) | {"first_name", "last_name"}
+        return EmailStep(execution.uid, envelope, email, fields)
 
 
 def envelope_of(sender: Mapping[str, Any], category: str) -> Envelope:

@@ -15,8 +15,8 @@ import structlog
 
 from db.engine import Database, DatabaseError
 from db.errors import StaleToken
-from db.queries import executions, ledger
-from db.queries.ledger import ClaimedBatch
+from db.queries import executions, leases, ledger
+from db.queries.transitions import ClaimedBatch
 from db.states import Channel, Exclusion
 from settings import Settings
 from tasks.sending.attempts import Attempt, ChannelSender, Record
@@ -69,10 +69,11 @@ class SendEngine:
                 error = f"not taken by the provider in {self.settings.max_batch_attempts} attempts"
                 self.database.run(lambda s: ledger.give_up_batch(s, batch, error=error))
                 return
+            sender = self.senders[batch.channel]
             with self.database.reading() as session:
-                recipients = ledger.read_batch(session, batch)
+                recipients = ledger.read_batch(session, batch, sender.fields(batch))
             excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
-            attempt = self.senders[batch.channel].render(batch, [r for r in recipients if not r.exclusion])
+            attempt = sender.render(batch, [r for r in recipients if not r.exclusion])
             message_ids, deadline = self._commit_sending(batch, attempt, excluded)
             if message_ids:
                 # A request that is begun must be able to end, and to be recorded, before the lease does.
@@ -89,7 +90,13 @@ class SendEngine:
         started = time.monotonic()
         message_ids = self.database.run(
             lambda s: ledger.commit_sending(
-                s, batch, failed=attempt.failed, excluded=excluded, lease_seconds=lease, parts=attempt.parts
+                s,
+                batch,
+                ready=attempt.ready,
+                failed=attempt.failed,
+                excluded=excluded,
+                lease_seconds=lease,
+                parts=attempt.parts,
             )
         )
         return message_ids, started + lease
@@ -118,11 +125,11 @@ class SendEngine:
 
     def _wait(self, execution_id: int) -> Step:
         """Nothing could be claimed: free what dead holders left, then wait for the next batch if there is one."""
-        self.database.run(lambda s: ledger.release_expired_claims(s, execution_id))
-        self.database.run(lambda s: ledger.expire_sending(s, execution_id))
+        self.database.run(lambda s: leases.release_expired_claims(s, execution_id))
+        self.database.run(lambda s: leases.expire_sending(s, execution_id))
         with self.database.reading() as session:
             is_open = executions.is_sending(session, execution_id)
-            due = ledger.next_due_in(session, execution_id)
+            due = leases.next_due_in(session, execution_id)
         if not is_open or due is None:
             return Step.NOTHING_LEFT
         time.sleep(min(max(due, 0.05), _LONGEST_WAIT_SECONDS))

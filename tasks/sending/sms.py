@@ -1,13 +1,14 @@
 """SMS: a batch is claimed together and sent as single requests, many at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import random
 
 from db.engine import Database, Session
 from db.queries import executions, ledger
-from db.queries.ledger import ClaimedBatch, Recipient
+from db.queries.ledger import Recipient
+from db.queries.transitions import ClaimedBatch
 from db.states import Failure
 from tasks.feedback.unsubscribe_links import Reference
 from tasks.providers.outcomes import (
@@ -22,8 +23,8 @@ from tasks.providers.sendmode import SendmodeMessenger
 from tasks.providers.sendmode_profiles import Sms
 from tasks.sending.attempts import Record, refusal_error
 from tasks.sending.backoff import retry_delay
-from tasks.templates.context import client_context
-from tasks.templates.liquid import Part
+from tasks.templates.context import client_context, client_fields
+from tasks.templates.liquid import Part, variables
 from tasks.templates.personalization import RenderFailed, render_whole
 from tasks.templates.sms import measure_sms
 
@@ -35,6 +36,7 @@ class SmsStep:
     execution_uid: str
     sender_id: str
     text: str
+    fields: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class SmsAttempt:
     failed: Mapping[int, str]
     parts: Mapping[int, int]
     post: Callable[..., list[MessageOutcome]]
+
+    @property
+    def ready(self) -> Collection[int]:
+        return self.messages.keys()
 
     def send(self, message_ids: set[int], *, deadline: float) -> Record:
         """One request per message; none is begun after `deadline`."""
@@ -72,6 +78,10 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
     delay = retry_delay(tries, max(asked, default=None), jitter=random()) if waiting else 0.0
 
     def record(session: Session) -> None:
+        if refusal is not None:
+            error = refusal_error("Sendmode", refusal)
+            # The execution's row is locked first, alone: two lanes that share it would wait for each other.
+            executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
         ledger.record_sms(
             session,
             batch,
@@ -81,9 +91,6 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
             retry_delay=delay,
             error=reasons[0] if reasons else None,
         )
-        if refusal is not None:
-            error = refusal_error("Sendmode", refusal)
-            executions.pause_with_failed_job(session, batch.execution_id, batch.id, error=error)
 
     return record
 
@@ -96,6 +103,9 @@ class SmsSender:
         self._messenger = messenger
         self._max_parts = max_parts
         self._step = lru_cache(maxsize=64)(self._load_step)
+
+    def fields(self, batch: ClaimedBatch) -> frozenset[str]:
+        return self._step(batch.execution_id, batch.step_id).fields
 
     def render(self, batch: ClaimedBatch, recipients: Sequence[Recipient]) -> SmsAttempt:
         step = self._step(batch.execution_id, batch.step_id)
@@ -121,4 +131,5 @@ class SmsSender:
         with self._database.reading() as session:
             execution = executions.get_execution(session, execution_id)
             step, version = executions.get_execution_step(session, step_id)
-        return SmsStep(execution.uid, step.sender["sender_id"], version.text)
+        fields = client_fields(variables(version.text, Part.SMS))
+        return SmsStep(execution.uid, step.sender["sender_id"], version.text, fields)

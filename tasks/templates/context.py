@@ -17,6 +17,14 @@ def client_context(client: Mapping[str, Any], unsubscribe_url: str = "") -> dict
     return {"client": values, "unsubscribe_url": unsubscribe_url}
 
 
+def client_fields(paths: frozenset[str]) -> frozenset[str]:
+    """The columns of the clients table that templates with these variables read; all of them where one reads
+    a field whose name is computed."""
+    names = {path.split(".")[1] if "." in path else "" for path in paths if path.split(".")[0] == "client"}
+    wanted = set(CLIENT_FIELDS) if "" in names else names
+    return frozenset("custom_fields" if name == "custom" else name for name in wanted)
+
+
 def missing_variables(paths: frozenset[str], context: Mapping[str, Any]) -> frozenset[str]:
     """Those of the dotted paths that are empty for this recipient."""
     return frozenset(path for path in paths if _look_up(path, context) in (None, "", [], {}))

@@ -25,7 +25,7 @@ from tasks.feedback.apply import apply_waiting
 from tasks.feedback.sources import Source
 from tasks.feedback.unsubscribe_links import unsubscribe_url
 from tasks.signing import secret_key
-from tests.builders import add_campaign, prepared
+from tests.builders import add_campaign, prepared, to_sending
 
 SECRET = "sendmode-secret"
 NOW = 1_790_000_000
@@ -65,9 +65,7 @@ def sent(
     execution = database.run(lambda s: prepared(s, add_campaign(s, clients=clients, channel=channel)))
     batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
     assert batch is not None
-    ids = sorted(
-        database.run(lambda s: ledger.commit_sending(s, batch, failed={}, excluded={}, lease_seconds=60))
-    )
+    ids = sorted(database.run(lambda s: to_sending(s, batch)))
     if channel is Channel.EMAIL:
         database.run(lambda s: ledger.accept_batch(s, batch, "X-1"))
     else:

@@ -10,11 +10,11 @@ from db.dialect import utc_in
 from db.engine import Database, Session
 from db.errors import Conflict, StaleToken
 from db.models import Batch, Client, FailedJob, FlowExecution, Message
-from db.queries import executions, ledger
+from db.queries import executions, leases, ledger
 from db.queries.feedback import apply_feedback
-from db.queries.ledger import ClaimedBatch
 from db.queries.stats import get_counts, recount
 from db.queries.suppressions import SuppressionChange, apply_suppressions, is_suppressed
+from db.queries.transitions import ClaimedBatch
 from db.states import (
     BatchState,
     Channel,
@@ -24,6 +24,7 @@ from db.states import (
     MessageState,
     SuppressionReason,
 )
+from tests import builders
 from tests.builders import add_campaign, add_clients, prepared
 
 LEASE = 60
@@ -49,9 +50,7 @@ def claim(database: Database, execution_id: int, lease: int = LEASE) -> ClaimedB
 
 
 def to_sending(database: Database, batch: ClaimedBatch, lease: int = LEASE) -> set[int]:
-    return database.run(
-        lambda s: ledger.commit_sending(s, batch, failed={}, excluded={}, lease_seconds=lease)
-    )
+    return database.run(lambda s: builders.to_sending(s, batch, lease_seconds=lease))
 
 
 def states(database: Database, execution_id: int) -> dict[str, int]:
@@ -160,7 +159,7 @@ def test_two_claims_never_get_the_same_batch(database: Database) -> None:
 def test_a_stale_token_changes_no_row(database: Database) -> None:
     execution_id = start(database)
     old = claim(database, execution_id, lease=-1)
-    assert database.run(lambda s: ledger.release_expired_claims(s, execution_id)) == 1
+    assert database.run(lambda s: leases.release_expired_claims(s, execution_id)) == 1
     new = claim(database, execution_id)
     assert new.id == old.id
     with pytest.raises(StaleToken):
@@ -184,8 +183,8 @@ def test_a_batch_whose_holder_died_in_sending_is_never_claimed_again(database: D
     execution_id = start(database, clients=2)
     batch = claim(database, execution_id)
     to_sending(database, batch, lease=-1)
-    assert database.run(lambda s: ledger.release_expired_claims(s, execution_id)) == 0
-    assert database.run(lambda s: ledger.expire_sending(s, execution_id)) == 1
+    assert database.run(lambda s: leases.release_expired_claims(s, execution_id)) == 0
+    assert database.run(lambda s: leases.expire_sending(s, execution_id)) == 1
     assert database.run(lambda s: ledger.claim_batch(s, execution_id, lease_seconds=LEASE)) is None
     assert states(database, execution_id) == {"unknown": 2}
     with pytest.raises(StaleToken):
@@ -207,16 +206,8 @@ def test_evidence_turns_unknown_into_accepted_and_completes_the_execution(databa
 def test_evidence_that_comes_before_the_answer_is_counted_once(database: Database) -> None:
     execution_id = start(database, clients=2, channel=Channel.SMS)
     batch = claim(database, execution_id)
-    ids = database.run(
-        lambda s: ledger.commit_sending(
-            s,
-            batch,
-            failed={},
-            excluded={},
-            lease_seconds=LEASE,
-            parts=dict.fromkeys(range(batch.first_message_id, batch.last_message_id + 1), 2),
-        )
-    )
+    parts = dict.fromkeys(range(batch.first_message_id, batch.last_message_id + 1), 2)
+    ids = database.run(lambda s: builders.to_sending(s, batch, parts=parts))
     early = min(ids)
     database.run(lambda s: apply_feedback(s, {early: Feedback.DELIVERED}))
     database.run(
@@ -275,7 +266,7 @@ def test_a_returned_batch_waits_for_its_time(database: Database) -> None:
     database.run(lambda s: ledger.return_batch(s, batch, error="429", delay_seconds=30))
     assert database.run(lambda s: ledger.claim_batch(s, execution_id, lease_seconds=LEASE)) is None
     with database.reading() as s:
-        due = ledger.next_due_in(s, execution_id)
+        due = leases.next_due_in(s, execution_id)
     assert due is not None
     assert 20 < due <= 30
 
@@ -323,7 +314,7 @@ def test_a_client_deleted_meanwhile_is_excluded(database: Database) -> None:
         recipients = ledger.read_batch(s, batch)
     excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
     assert list(excluded.values()) == ["client_deleted"]
-    database.run(lambda s: ledger.commit_sending(s, batch, failed={}, excluded=excluded, lease_seconds=LEASE))
+    to_sending(database, batch)
     assert states(database, execution_id) == {"excluded": 1, "sending": 1}
 
 

@@ -12,7 +12,7 @@ from db.queries import executions, ledger
 from db.queries.stats import get_counts, recount
 from db.states import Channel, ExecutionState, MessageState
 from tasks.sending.engine import SendEngine, Step
-from tests.builders import add_campaign, add_clients, prepared
+from tests.builders import add_campaign, add_clients, prepared, to_sending
 from tests.integration.conftest import Sandbox
 
 Given = Callable[..., FlowExecution]
@@ -186,7 +186,7 @@ def test_a_sleeper_that_wakes_after_its_lease_writes_nothing(
     database = send_engine.database
     batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
     assert batch is not None
-    database.run(lambda s: ledger.commit_sending(s, batch, failed={}, excluded={}, lease_seconds=-1))
+    database.run(lambda s: to_sending(s, batch, lease_seconds=-1))
     assert send_engine.step(execution.id) is Step.NOTHING_LEFT
     with pytest.raises(StaleToken):
         database.run(lambda s: ledger.accept_batch(s, batch, "too late"))

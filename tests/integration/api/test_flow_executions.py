@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from db.engine import get_database
 from db.queries import executions, ledger
 from settings import get_settings
-from tests.builders import Campaign, add_campaign, prepared
+from tests.builders import Campaign, add_campaign, prepared, to_sending
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_sending_unknown_messages_again_is_a_recorded_decision(
     database = get_database()
     batch = database.run(lambda s: ledger.claim_batch(s, sending, lease_seconds=60))
     assert batch is not None
-    database.run(lambda s: ledger.commit_sending(s, batch, failed={}, excluded={}, lease_seconds=60))
+    database.run(lambda s: to_sending(s, batch))
     database.run(lambda s: ledger.leave_unknown(s, batch, error="reset"))
     answer = api.post(f"/api/flow-executions/{sending}/unknown/resend").json()
     assert answer["messages"] == 2

@@ -1,0 +1,154 @@
+"""What every change of state in the ledger is made of: the fence, the move of messages, the move of the stats.
+
+The state `sending` is written once a batch, not once a message: a message whose row says `pending` is *sending* while
+its batch is. That saves a write per recipient and loses nothing, since the messages of a batch enter and leave
+`sending` together. Whoever moves a batch into or out of `sending` locks its pending rows, so that evidence that comes
+in at the same moment (`db/queries/feedback.py`) is counted on one side or on the other.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from db.errors import StaleToken
+from db.models import Batch, Message
+from db.queries.stats import move_sendmode_stats, move_stats
+from db.states import BatchState, Channel, MessageState
+
+
+@dataclass(frozen=True)
+class ClaimedBatch:
+    """A batch and the right to work on it: `token` is the fencing token, the lease is on the database's clock."""
+
+    id: int
+    execution_id: int
+    step_id: int
+    flow_id: int
+    channel: Channel
+    token: int
+    attempts: int
+    first_message_id: int
+    last_message_id: int
+
+
+class Deltas:
+    """Moves messages of one batch between states, and adds the sums to the stats at the end."""
+
+    def __init__(self, session: Session, batch: ClaimedBatch) -> None:
+        self._session = session
+        self._batch = batch
+        self._stats: dict[str, int] = {}
+        self._sms: dict[str, int] = {}
+
+    def move(
+        self,
+        origin: MessageState,
+        target: MessageState,
+        *,
+        ids: Collection[int] | None = None,
+        **values: Any,
+    ) -> int:
+        """Move the batch's open messages (or those of `ids`) to a final or unknown state; returns how many moved.
+
+        `origin` is what they count as now: `pending`, or `sending` with their batch.
+        """
+        statement = update(Message).where(*open_messages(self._batch))
+        if ids is not None:
+            statement = statement.where(Message.id.in_(ids))
+        statement = statement.values(state=target, **values).execution_options(synchronize_session=False)
+        moved = rowcount(self._session.execute(statement))
+        self.count(origin, target, moved)
+        return moved
+
+    def count(self, origin: MessageState, target: MessageState, moved: int) -> None:
+        self._stats[origin.value] = self._stats.get(origin.value, 0) - moved
+        self._stats[target.value] = self._stats.get(target.value, 0) + moved
+
+    def count_sms(self, sent: int, parts: int) -> None:
+        self._sms["sent"] = self._sms.get("sent", 0) + sent
+        self._sms["parts"] = self._sms.get("parts", 0) + parts
+
+    def apply(self) -> None:
+        """Last in the transaction: every lane wants the same rows."""
+        move_stats(self._session, self._batch.execution_id, self._stats)
+        move_sendmode_stats(self._session, self._batch.execution_id, self._sms)
+
+
+def fence(
+    session: Session,
+    batch: ClaimedBatch,
+    state_now: BatchState,
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> None:
+    """Change the batch if it still is in `state_now` under our token; every change of state passes here.
+
+    Raises:
+        StaleToken: somebody else decided about the batch.
+    """
+    changed = rowcount(
+        session.execute(
+            update(Batch)
+            .where(Batch.id == batch.id, Batch.token == batch.token, Batch.state == state_now, *conditions)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+    )
+    if changed != 1:
+        raise StaleToken(batch.id, batch.token)
+
+
+def open_messages(batch: ClaimedBatch) -> tuple[ColumnElement[bool], ...]:
+    """The messages of the batch that are to be sent or being sent."""
+    return (
+        Message.id.between(batch.first_message_id, batch.last_message_id),
+        Message.execution_id == batch.execution_id,
+        Message.step_id == batch.step_id,
+        Message.state == MessageState.PENDING,
+    )
+
+
+def lock_open_messages(session: Session, batch: ClaimedBatch) -> int:
+    """Lock the batch's open messages until the end of the transaction; returns their number."""
+    return session.scalars(
+        select(func.count()).select_from(Message).where(*open_messages(batch)).with_for_update()
+    ).one()
+
+
+def is_being_sent() -> ColumnElement[bool]:
+    """Whether a pending message (of the enclosing SELECT on `Message`) is in a batch that is `sending`."""
+    return (
+        exists()
+        .where(
+            and_(
+                Batch.execution_id == Message.execution_id,
+                Batch.state == BatchState.SENDING,
+                Batch.step_id == Message.step_id,
+                Message.id.between(Batch.first_message_id, Batch.last_message_id),
+            )
+        )
+        .correlate(Message)
+    )
+
+
+def list_sending_ranges(session: Session, execution_id: int) -> list[tuple[int, int]]:
+    """(first, last) message ids of the batches of an execution that are in `sending`: at most one a lane."""
+    rows = session.execute(
+        select(Batch.first_message_id, Batch.last_message_id).where(
+            Batch.execution_id == execution_id, Batch.state == BatchState.SENDING
+        )
+    )
+    return [(first, last) for first, last in rows]
+
+
+def outside(ranges: Collection[tuple[int, int]]) -> list[ColumnElement[bool]]:
+    """Conditions: the message's id is in none of the ranges."""
+    return [~Message.id.between(first, last) for first, last in ranges]
+
+
+def rowcount(result: Any) -> int:
+    """Matched rows of an UPDATE or DELETE; SQLAlchemy types results too widely."""
+    return int(result.rowcount)
