@@ -65,9 +65,6 @@ class MessageState(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN_MESSAGE_STATES = (MessageState.PENDING, MessageState.SENDING, MessageState.UNKNOWN)
-
-
 class Exclusion(StrEnum):
     """Why a client of the audience is not written to; stored in `messages.reason`."""
 

@@ -56,6 +56,13 @@ def word(kind: type[StrEnum]) -> Enum:
     return Enum(kind, native_enum=False, create_constraint=False, length=24, values_callable=_values)
 
 
+def short_word(kind: type[StrEnum]) -> Enum:
+    """A StrEnum in one byte, for the ledger: a state that changes its length would have to move within its page.
+    A new word, added at the end, is an ALTER TABLE that copies nothing."""
+    native = mysql.ENUM(kind, values_callable=_values, charset="ascii", collation="ascii_bin")
+    return word(kind).with_variant(native, "mysql", "mariadb")
+
+
 def blob(length: int) -> TypeEngine[bytes]:
     """Bytes up to `length`; MySQL sizes its BLOB types by it (64 KiB, 16 MiB, 4 GiB)."""
     big = mysql.MEDIUMBLOB() if length < 2**24 else mysql.LONGBLOB()

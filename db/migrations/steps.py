@@ -22,11 +22,38 @@ def create_table(
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(full):
         op.create_table(full, *elements, mysql_default_charset="utf8mb4", mysql_engine="InnoDB")
-    there = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(full)}
     for columns in indexes:
-        index = f"ix_{full}_{'_'.join(columns)}"
-        if index not in there:
-            op.create_index(index, full, list(columns))
+        create_index(name, *columns)
+
+
+def create_index(name: str, *columns: str) -> None:
+    """Create an index of the prefixed table, named by the convention of `db.base`, unless it is there."""
+    full = table(name)
+    index = f"ix_{full}_{'_'.join(columns)}"
+    if index not in {found["name"] for found in sa.inspect(op.get_bind()).get_indexes(full)}:
+        op.create_index(index, full, list(columns))
+
+
+def drop_index(name: str, *columns: str) -> None:
+    """Drop an index of the prefixed table if it is there."""
+    full = table(name)
+    index = f"ix_{full}_{'_'.join(columns)}"
+    if index in {found["name"] for found in sa.inspect(op.get_bind()).get_indexes(full)}:
+        op.drop_index(index, full)
+
+
+def add_column(name: str, column: sa.Column[Any]) -> None:
+    """Add a column to the prefixed table unless it is there."""
+    full = table(name)
+    if column.name not in {found["name"] for found in sa.inspect(op.get_bind()).get_columns(full)}:
+        op.add_column(full, column)
+
+
+def drop_column(name: str, column: str) -> None:
+    """Drop a column of the prefixed table if it is there."""
+    full = table(name)
+    if column in {found["name"] for found in sa.inspect(op.get_bind()).get_columns(full)}:
+        op.drop_column(full, column)
 
 
 def drop_table(name: str) -> None:
@@ -42,3 +69,9 @@ def fk(column: str, target: str, **options: Any) -> sa.ForeignKeyConstraint:
 def id_column() -> sa.Column[int]:
     """The surrogate key all tables but the plain link tables have."""
     return sa.Column("id", BigId, primary_key=True, autoincrement=True)
+
+
+def modify_column(name: str, column: str, kind: sa.types.TypeEngine[Any]) -> None:
+    """Give a column of the prefixed table another type, not null; SQLite's columns take any type as they are."""
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column(table(name), column, type_=kind, existing_nullable=False)

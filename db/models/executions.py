@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Computed, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, CreatedAt, Id, UpdatedAt, table
 from db.models.flows import Flow
 from db.models.templates import TemplateVersion
 from db.states import BatchState, Channel, ExecutionState, MessageState
-from db.types import BigId, JsonDoc, UTCDateTime, exact, word
+from db.types import BigId, JsonDoc, UTCDateTime, exact, short_word, word
 
 
 class FlowExecution(Base):
@@ -82,7 +82,20 @@ class Batch(Base):
     error: Mapped[str | None] = mapped_column(Text)
     updated_at: Mapped[UpdatedAt]
 
-    __table_args__ = (Index(None, "execution_id", "state", "id"),)
+    __table_args__ = (
+        Index(None, "execution_id", "state", "id"),
+        Index(None, "execution_id", "first_message_id"),
+    )
+
+
+SPECIAL_STATE = Computed(
+    "CASE WHEN state IN ('pending', 'accepted') THEN NULL ELSE state END", persisted=False
+)
+"""The state, where it is not on the way that nearly all messages go.
+
+It is what people look for (unknown, failed, excluded, cancelled), and it is indexed in place of the state, so that the
+way from pending to accepted passes through no index.
+"""
 
 
 class Message(Base):
@@ -98,9 +111,10 @@ class Message(Base):
     execution_id: Mapped[int] = mapped_column(ForeignKey(FlowExecution.id))
     step_id: Mapped[int] = mapped_column(BigId)
     client_id: Mapped[int] = mapped_column(BigId)
-    channel: Mapped[Channel] = mapped_column(word(Channel))
+    channel: Mapped[Channel] = mapped_column(short_word(Channel))
     address: Mapped[str | None] = mapped_column(exact(254))
-    state: Mapped[MessageState] = mapped_column(word(MessageState))
+    state: Mapped[MessageState] = mapped_column(short_word(MessageState))
+    special_state: Mapped[str | None] = mapped_column(String(24), SPECIAL_STATE)
     reason: Mapped[str | None] = mapped_column(String(200))
     feedback: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     provider_message_id: Mapped[str | None] = mapped_column(exact(100))
@@ -109,5 +123,5 @@ class Message(Base):
     # The unique key starts with the client, so that it also serves a client's timeline.
     __table_args__ = (
         UniqueConstraint("client_id", "execution_id", "step_id", "channel", name="uq_" + table("messages")),
-        Index(None, "execution_id", "state", "id"),
+        Index(None, "execution_id", "special_state", "id"),
     )

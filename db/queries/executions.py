@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
@@ -28,9 +28,8 @@ from db.models import (
 from db.queries.pages import Page, page_of
 from db.queries.snapshot import insert_snapshot
 from db.queries.stats import move_stats
-from db.queries.transitions import list_sending_ranges, outside
+from db.queries.transitions import inside, list_sending_ranges
 from db.states import (
-    OPEN_MESSAGE_STATES,
     BatchState,
     Channel,
     ExecutionState,
@@ -131,12 +130,11 @@ def list_messages(
     sending = list_sending_ranges(session, execution_id)
     query = select(Message).where(Message.execution_id == execution_id)
     if state is MessageState.SENDING:
-        in_range = [Message.id.between(first, last) for first, last in sending]
-        query = query.where(Message.state == MessageState.PENDING, or_(false(), *in_range))
+        query = query.where(Message.state == MessageState.PENDING, inside(sending))
     elif state is MessageState.PENDING:
-        query = query.where(Message.state == MessageState.PENDING, *outside(sending))
+        query = query.where(Message.state == MessageState.PENDING, ~inside(sending))
     elif state is not None:
-        query = query.where(Message.state == state)
+        query = query.where(*_with_state(execution_id, state))
     page = page_of(session, query, Message.id, after=after, limit=limit)
     for message in page.items:
         if message.state is MessageState.PENDING and any(a <= message.id <= b for a, b in sending):
@@ -158,7 +156,7 @@ def count_exclusions(session: Session, execution_id: int) -> dict[str, int]:
     """Excluded messages by reason."""
     rows = session.execute(
         select(Message.reason, func.count())
-        .where(Message.execution_id == execution_id, Message.state == MessageState.EXCLUDED)
+        .where(*_with_state(execution_id, MessageState.EXCLUDED))
         .group_by(Message.reason)
     )
     return {reason or "": count for reason, count in rows}
@@ -217,25 +215,29 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
     execution = _lock(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING):
         return execution.state
-    open_states = count_open(session, execution_id)
-    if open_states.get(MessageState.PENDING):
+    counts = session.get_one(Stats, execution_id, populate_existing=True)
+    if counts.pending or counts.sending:
         return execution.state
-    after = ExecutionState.SETTLING if open_states else ExecutionState.COMPLETED
-    reason = None
-    if after is ExecutionState.SETTLING:
-        reason = f"{open_states[MessageState.UNKNOWN]} messages have an unknown outcome and wait for evidence"
-    _set_state(session, execution_id, after, reason=reason)
-    return after
+    if counts.unknown:
+        reason = f"{counts.unknown} messages have an unknown outcome and wait for evidence"
+        _set_state(session, execution_id, ExecutionState.SETTLING, reason=reason)
+        return ExecutionState.SETTLING
+    # The counts say that it is over; the ledger itself has the last word, once.
+    if count_open(session, execution_id):
+        return execution.state
+    _set_state(session, execution_id, ExecutionState.COMPLETED)
+    return ExecutionState.COMPLETED
 
 
 def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
     """Messages that are not in a final state, counted in the ledger itself; those being sent count as pending."""
-    rows = session.execute(
-        select(Message.state, func.count())
-        .where(Message.execution_id == execution_id, Message.state.in_(OPEN_MESSAGE_STATES))
-        .group_by(Message.state)
-    )
-    return dict(rows.tuples().all())
+    counts = {
+        state: session.scalars(
+            select(func.count()).select_from(Message).where(*_with_state(execution_id, state))
+        ).one()
+        for state in (MessageState.PENDING, MessageState.UNKNOWN)
+    }
+    return {state: count for state, count in counts.items() if count}
 
 
 def pause_execution(session: Session, execution_id: int, *, reason: str) -> FlowExecution:
@@ -265,7 +267,7 @@ def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
             Message.execution_id == execution_id,
             Message.state == MessageState.PENDING,
             # No batch can begin to be sent while we hold the execution; what is in the socket is recorded as usual.
-            *outside(list_sending_ranges(session, execution_id)),
+            ~inside(list_sending_ranges(session, execution_id)),
         )
         .values(state=MessageState.CANCELLED)
         .execution_options(synchronize_session=False)
@@ -294,9 +296,8 @@ def resend_unknown(session: Session, execution_id: int) -> int:
         raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
     # Messages of a batch that is being sent again for its other messages have to wait until it is recorded.
     resent = and_(
-        Message.execution_id == execution_id,
-        Message.state == MessageState.UNKNOWN,
-        *outside(list_sending_ranges(session, execution_id)),
+        *_with_state(execution_id, MessageState.UNKNOWN),
+        ~inside(list_sending_ranges(session, execution_id)),
     )
     session.execute(
         update(Batch)
@@ -421,6 +422,13 @@ def get_summary(
     if row is None:
         raise NotFound("flow execution", execution_id)
     return row[0], row[1], row[2], row[3]
+
+
+def _with_state(execution_id: int, state: MessageState) -> tuple[ColumnElement[bool], ...]:
+    """Messages of an execution by their stored state, found by an index where they are few."""
+    is_usual = state in (MessageState.PENDING, MessageState.ACCEPTED)
+    special = Message.special_state.is_(None) if is_usual else Message.special_state == state.value
+    return (Message.execution_id == execution_id, special, Message.state == state)
 
 
 def _frozen_steps(session: Session, flow: Flow, execution_id: int) -> list[ExecutionStep]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.dialect import insert_ignore
 from db.models import Client, Event, FlowExecution, Message
 from db.queries.stats import EMAIL_COUNTERS, SMS_COUNTERS, move_sendmode_stats, move_stats
-from db.queries.transitions import is_being_sent
+from db.queries.transitions import hold_batches
 from db.states import Channel, Feedback, MessageState
 
 _EVENTS = Event.metadata.tables[Event.__tablename__]
@@ -100,6 +100,8 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
 
     A message that is pending, sending or unknown becomes accepted: the event proves that the provider took it.
     """
+    pending = _list_pending(session, bits)
+    being_sent = hold_batches(session, pending)
     rows = session.execute(
         select(
             Message.id, Message.execution_id, Message.channel, Message.state, Message.feedback, Message.parts
@@ -112,8 +114,9 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
     sms: dict[int, Counter[str]] = {}
     by_bits: dict[Feedback, list[int]] = {}
     refuted: list[int] = []
-    # Read behind the locks of the messages: whoever moves a batch into or out of `sending` locks them too.
-    being_sent = _being_sent(session, [row.id for row in rows if row.state is MessageState.PENDING])
+    # A person had it sent again since the first look; held in this order it may be a deadlock, which is run again.
+    late = [row.id for row in rows if row.state is MessageState.PENDING and row.id not in pending]
+    being_sent |= hold_batches(session, late)
     for message_id, execution_id, channel, state, before, parts in rows:
         counts = stats.setdefault(execution_id, Counter())
         sms_counts = sms.setdefault(execution_id, Counter())
@@ -136,10 +139,11 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
     return set(stats)
 
 
-def _being_sent(session: Session, message_ids: Sequence[int]) -> set[int]:
-    if not message_ids:
-        return set()
-    return set(session.scalars(select(Message.id).where(Message.id.in_(message_ids), is_being_sent())))
+def _list_pending(session: Session, message_ids: Iterable[int]) -> Sequence[int]:
+    """Those whose batch has to be held before they are."""
+    return session.scalars(
+        select(Message.id).where(Message.id.in_(list(message_ids)), Message.state == MessageState.PENDING)
+    ).all()
 
 
 def _store(session: Session, by_bits: Mapping[Feedback, list[int]], refuted: list[int]) -> None:

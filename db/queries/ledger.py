@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from db.dialect import as_json, share_lock, utc_in, utc_now
 from db.models import Batch, Client, ExecutionStep, FailedJob, FlowExecution, Gate, Message, Unsubscribed
 from db.models.suppressions import EVERYWHERE
-from db.queries.transitions import ClaimedBatch, Deltas, fence, lock_open_messages, open_messages
+from db.queries.transitions import ClaimedBatch, Deltas, count_open_messages, fence, open_messages
 from db.states import (
     BatchState,
     Channel,
@@ -169,7 +169,7 @@ def commit_sending(
     if parts:
         _store_parts(session, batch, parts)
     ids = set(ready) - suppressed.keys()
-    if lock_open_messages(session, batch) != len(ids):
+    if count_open_messages(session, batch) != len(ids):
         # Evidence came in since they were read, or a person had some sent again.
         still_open = set(session.scalars(select(Message.id).where(*open_messages(batch))))
         if still_open - ids:
@@ -276,7 +276,7 @@ def _take_back(session: Session, batch: ClaimedBatch, deltas: Deltas, state: Exe
     """Messages that certainly were not taken: pending again, or cancelled with their execution."""
     if state is ExecutionState.CANCELLED:
         return deltas.move(MessageState.SENDING, MessageState.CANCELLED)
-    returned = lock_open_messages(session, batch)
+    returned = count_open_messages(session, batch)
     deltas.count(MessageState.SENDING, MessageState.PENDING, returned)
     return returned
 

@@ -83,22 +83,21 @@ class CompiledPart:
         """The text with values in place of tags, as SendGrid makes it."""
         return "".join([values.get(piece, piece) for piece in self.pieces])
 
-    def render(self, context: Mapping[str, Any]) -> dict[str, str]:
-        """The value of each tag for one recipient.
+    def render_into(self, values: dict[str, str], context: Mapping[str, Any]) -> None:
+        """Add the value of each tag for one recipient.
 
         Raises:
             LiquidError: a limit or a run-time error of the template.
         """
-        values: dict[str, str] = {}
         library: _Library | None = None
+        is_subject = self.part is Part.SUBJECT
         for group in self.groups:
             text = group.plain.value(context) if group.plain else None
             if text is None:
                 # State (assign, cycle, ...) lives from node to node, in one scope for the whole part.
                 library = library or _Library(self, context)
                 text = library.text_of(group.nodes)
-            values[group.tag] = one_line(text) if self.part is Part.SUBJECT else text
-        return values
+            values[group.tag] = one_line(text) if is_subject else text
 
 
 class _Library:
