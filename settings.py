@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     email_batch_size: int = Field(1000, ge=1, le=1000)
     sms_batch_size: int = Field(100, ge=1, le=1000)
     send_lanes: int = Field(3, ge=1, le=32)
+    shard_batches: int = Field(100, ge=1)
+    shards_per_worker: int = Field(2, ge=1, le=16)
     sms_concurrency: int = Field(16, ge=1, le=256)
     sms_max_parts: int = Field(4, ge=1, le=10)
     provider_timeout_seconds: float = Field(30.0, gt=0, le=600)

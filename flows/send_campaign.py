@@ -1,21 +1,21 @@
-"""The Prefect flow of a campaign: prepare the snapshot, send it in slices, settle what is left."""
+"""The Prefect flow of a campaign: prepare the snapshot, send it in slices, settle what is left.
+
+A large execution is shared with shard runs (`flows/send_shard.py`) on whatever workers there are.
+"""
 
 from datetime import datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
-from prefect.futures import wait
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from db.states import ExecutionState
-from settings import get_settings
+from flows.slices import LANES, send_in_slices
 from tasks.sending import progress
-from tasks.sending.jackets import open_execution, prepare, send_slice, settle
+from tasks.sending.jackets import open_execution, prepare, settle, start_shards
 from tasks.sending.slicing import slice_plan
-
-LANES = get_settings().send_lanes
 
 
 def _run_name() -> str:
@@ -52,23 +52,10 @@ def send_campaign(flow_id: int, execution_id: int | None = None) -> State[Any]:
 
 
 def _send(execution_id: int) -> None:
-    """Keep the lanes busy with slices until one finds nothing left; at most 150 task runs, whatever the size.
-
-    Should that not be enough (a provider that throttles for hours), the dispatcher starts another run.
-    """
-    plan = slice_plan(progress.count_batches(execution_id), lanes=LANES)
-    running = [send_slice.submit(execution_id, plan.batches_per_slice) for _ in range(plan.lanes)]
-    submitted = len(running)
+    batches = progress.count_batches(execution_id)
+    shards = start_shards(execution_id, batches, str(runtime.flow_run.id))
     with progress.shown(execution_id) as show:
-        while running:
-            done, waiting = wait(running, timeout=show.interval_seconds)
-            running = list(waiting)
-            for future in done:
-                is_full = future.result() == plan.batches_per_slice
-                if is_full and submitted < plan.most_slices:
-                    running.append(send_slice.submit(execution_id, plan.batches_per_slice))
-                    submitted += 1
-            show.update()
+        send_in_slices(execution_id, slice_plan(batches, lanes=LANES, shards=shards), show)
 
 
 def _scheduled_for() -> datetime | None:

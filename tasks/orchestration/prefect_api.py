@@ -21,8 +21,10 @@ __all__ = [
     "OrchestratorUnavailable",
     "RunState",
     "cancel_run",
+    "count_workers",
     "create_execution_run",
     "create_import_run",
+    "create_shard_run",
     "delete_flow_deployment",
     "deployment_url",
     "ensure_work_pool",
@@ -37,6 +39,7 @@ __all__ = [
 WORK_POOL: Final = "ics"
 WORK_POOL_TYPE: Final = "ics-warm"
 SEND_DEPLOYMENT: Final = "send-campaign/send-campaign"
+SHARD_DEPLOYMENT: Final = "send-shard/send-shard"
 IMPORT_DEPLOYMENT: Final = "import-members/import-members"
 
 _COPIED: Final = (
@@ -161,6 +164,27 @@ def create_import_run(*, import_id: int, import_uid: str, attempt: int) -> str:
         tags=[f"import-{import_id}"],
         idempotency_key=f"{import_uid}-{attempt}",
     )
+
+
+def create_shard_run(*, execution_id: int, parent_run_id: str, number: int, shards: int) -> str:
+    """Ask for shard `number` of `shards` of an execution; asking twice for the same parent gives the same run.
+
+    Returns:
+        The flow run's id.
+    """
+    return _create_run(
+        str(_named_deployment(SHARD_DEPLOYMENT)["id"]),
+        name=f"execution {execution_id} · shard {number} of {shards}",
+        parameters={"execution_id": execution_id, "shards": shards},
+        tags=[f"execution-{execution_id}"],
+        idempotency_key=f"shard-{parent_run_id}-{number}",
+    )
+
+
+def count_workers(pool: str = WORK_POOL) -> int:
+    """Workers of the pool that Prefect has heard of lately."""
+    workers = call("POST", f"/work_pools/{pool}/workers/filter", {}) or []
+    return sum(worker["status"] == "ONLINE" for worker in workers)
 
 
 def run_state(flow_run_id: str) -> RunState | None:

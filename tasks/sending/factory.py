@@ -1,5 +1,7 @@
 """The send engine of this process, made from the settings once."""
 
+import gc
+import sys
 from functools import lru_cache
 
 from db.engine import get_database
@@ -34,6 +36,7 @@ def make_sendmode(settings: Settings) -> SendmodeMessenger:
 @lru_cache
 def get_engine() -> SendEngine:
     """Shared by all lanes of the process: connections and compiled templates are kept in it."""
+    _tune_interpreter()
     settings = get_settings()
     database = get_database()
     return SendEngine(
@@ -46,3 +49,13 @@ def get_engine() -> SendEngine:
             Channel.SMS: SmsSender(database, make_sendmode(settings), max_parts=settings.sms_max_parts),
         },
     )
+
+
+def _tune_interpreter() -> None:
+    """Lanes are threads that compute and wait in turn; a batch makes some ten thousand objects that all die with it.
+
+    Measured on two cores: with Python's own values a fifth of the time went to threads that took the interpreter
+    from each other every 5 ms, and to collections of garbage that was not there.
+    """
+    sys.setswitchinterval(0.02)
+    gc.set_threshold(100_000, 20, 50)

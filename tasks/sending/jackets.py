@@ -8,6 +8,7 @@ from db.engine import get_database
 from db.queries import executions
 from db.states import Channel, ExecutionState
 from settings import get_settings
+from tasks.orchestration.shards import ask_for_shards
 from tasks.scheduling.occurrences import open_scheduled, open_started
 from tasks.sending.configuration import ProviderNotConfigured, require_provider
 from tasks.sending.factory import get_engine
@@ -53,6 +54,15 @@ def send_slice(execution_id: int, most_batches: int) -> int:
     A retry of this task sends nothing twice: it goes on with what the ledger says is pending.
     """
     return get_engine().run_slice(execution_id, most_batches=most_batches)
+
+
+@task(name="start-shards", persist_result=False)
+def start_shards(execution_id: int, batches: int, flow_run_id: str) -> int:
+    """Ask for more runs when the execution is large; returns how many share it, this one included."""
+    settings = get_settings()
+    if batches <= settings.shard_batches:
+        return 1
+    return ask_for_shards(execution_id, batches, flow_run_id, settings)
 
 
 @task(name="settle", retries=len(RETRY_DELAYS), retry_delay_seconds=RETRY_DELAYS, persist_result=False)

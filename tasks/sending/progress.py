@@ -52,6 +52,14 @@ def count_batches(execution_id: int) -> int:
 
 
 @contextmanager
+def heartbeats(execution_id: int) -> Iterator[Shown]:
+    """Renew the execution's heartbeat, and show nothing."""
+    show = Shown(execution_id, None)
+    show.update()
+    yield show
+
+
+@contextmanager
 def shown(execution_id: int) -> Iterator[Shown]:
     """Show the execution's progress for as long as the block runs."""
     created = try_to_show(
