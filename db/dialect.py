@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Insert, event, insert
+from sqlalchemy import Dialect, Engine, Insert, String, event, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -70,6 +70,27 @@ def _json_sqlite(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(as_json)
 def _json_mysql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
+
+
+class json_text(FunctionElement[str]):  # noqa: N801
+    """A member of a JSON document by its path, as JSON text: `"Cork"` with its quotes, `3`, `[]`.
+
+    `null` or NULL where there is no such member.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_text, "sqlite")
+def _json_text_sqlite(element: json_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_quote(json_extract({compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(json_text)
+def _json_text_mysql(element: json_text, compiler: SQLCompiler, **kw: Any) -> str:
+    # MySQL compares its JSON type by value, MariaDB has only text: as text both say the same.
+    return f"CAST(JSON_EXTRACT({compiler.process(element.clauses, **kw)}) AS CHAR)"
 
 
 def insert_ignore(target: TableClause | type[Any]) -> Insert:

@@ -1,4 +1,4 @@
-"""Sending a flow: now, or by a schedule."""
+"""Sending a flow: now, by a schedule, or only as a dry run."""
 
 from datetime import UTC, datetime
 
@@ -7,6 +7,7 @@ from fastapi import APIRouter, BackgroundTasks
 from api.dependencies import DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
 from api.routers.flow_executions import read_execution
+from api.schemas.dry_runs import DryRunOut
 from api.schemas.flow_executions import ExecutionOut
 from api.schemas.flows import ScheduleIn, ScheduleOut
 from db.engine import Session
@@ -17,6 +18,8 @@ from db.states import FlowState
 from tasks.orchestration.sync import dispatch_execution, sync_flow
 from tasks.scheduling.recurrence import next_occurrence, parse_recurrence
 from tasks.sending.configuration import require_provider
+from tasks.sending.dry_run import dry_run
+from tasks.sending.readiness import refusal_of
 
 router = APIRouter(prefix="/api/flows", tags=["flows"])
 
@@ -29,8 +32,9 @@ def send_flow(
 
     def work(session: Session) -> FlowExecution:
         flow = flows.get_flow(session, flow_id)
-        if flow.state is not FlowState.ACTIVE:
-            raise Conflict(f"the flow is {flow.state}; activate it first")
+        refusal = refusal_of(flow.state)
+        if refusal is not None:
+            raise Conflict(refusal)
         channel = flows.find_channel(session, flow_id)
         if channel is not None:
             require_provider(settings, channel)
@@ -39,6 +43,16 @@ def send_flow(
     execution = database.run(work)
     background.add_task(dispatch_execution, database, execution.id)
     return read_execution(database, execution.id)
+
+
+@router.post("/{flow_id}/dry-run", responses=responses(404))
+def dry_run_flow(database: DatabaseDep, settings: SettingsDep, flow_id: ItemId) -> DryRunOut:
+    """What a send would do now: who would get it and who not, and why; sizes, requests and time. Nothing is written.
+
+    A flow of any state can be asked about; `problems` names everything that keeps it from being sent. Sizes are those of
+    up to 1,000 rendered recipients, spread evenly over the audience.
+    """
+    return DryRunOut.of(dry_run(database, settings, flow_id))
 
 
 @router.get("/{flow_id}/schedule", responses=responses(404))

@@ -108,10 +108,12 @@ def _out(session: Session, flow: Flow) -> FlowOut:
 
 
 def _require_complete(session: Session, flow: FlowOut) -> None:
-    missing = missing_of(channel=flow.channel, client_list_id=flow.client_list_id, sender=flow.sender)
-    archived = flows.find_archived_template(session, flow.id)
-    if archived is not None:
-        missing.append(Missing("steps.0.template_id", f"template {archived} is archived; choose another one"))
+    missing = missing_of(
+        channel=flow.channel,
+        client_list_id=flow.client_list_id,
+        sender=flow.sender,
+        archived_template=flows.find_archived_template(session, flow.id),
+    )
     _refuse(missing, "the flow is not complete; see errors")
 
 

@@ -18,13 +18,12 @@ from db.models import (
     FailedJob,
     Flow,
     FlowExecution,
-    FlowStep,
     Message,
     SendmodeStats,
     Stats,
-    Template,
     TemplateVersion,
 )
+from db.queries.flows import list_send_steps
 from db.queries.pages import Page, page_of
 from db.queries.snapshot import insert_snapshot
 from db.queries.stats import move_stats
@@ -34,7 +33,6 @@ from db.states import (
     Channel,
     ExecutionState,
     MessageState,
-    StepKind,
 )
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -432,19 +430,7 @@ def _with_state(execution_id: int, state: MessageState) -> tuple[ColumnElement[b
 
 
 def _frozen_steps(session: Session, flow: Flow, execution_id: int) -> list[ExecutionStep]:
-    rows = session.execute(
-        select(FlowStep, Template, TemplateVersion)
-        .join(Template, Template.id == FlowStep.template_id)
-        .join(
-            TemplateVersion,
-            and_(
-                TemplateVersion.template_id == Template.id,
-                TemplateVersion.version == Template.current_version,
-            ),
-        )
-        .where(FlowStep.flow_id == flow.id, FlowStep.kind == StepKind.SEND)
-        .order_by(FlowStep.position)
-    ).all()
+    rows = list_send_steps(session, flow.id)
     if not rows or flow.client_list_id is None:
         raise Conflict(f"flow {flow.id} has no send step with a template, or no client list")
     return [

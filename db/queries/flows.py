@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import and_, delete, exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.dialect import utc_now
 from db.errors import Conflict, Invalid, NotFound
-from db.models import ClientList, Flow, FlowExecution, FlowSchedule, FlowStep, Template
+from db.models import ClientList, Flow, FlowExecution, FlowSchedule, FlowStep, Template, TemplateVersion
 from db.queries.pages import Page, page_of
 from db.states import Channel, FlowState, StepKind
 
@@ -62,6 +62,21 @@ def find_channel(session: Session, flow_id: int) -> Channel | None:
         .order_by(FlowStep.position)
         .limit(1)
     ).one_or_none()
+
+
+def list_send_steps(session: Session, flow_id: int) -> Sequence[tuple[FlowStep, Template, TemplateVersion]]:
+    """The send steps that have a template, in order, each with the version of it that would be sent now."""
+    is_current = and_(
+        TemplateVersion.template_id == Template.id, TemplateVersion.version == Template.current_version
+    )
+    rows = session.execute(
+        select(FlowStep, Template, TemplateVersion)
+        .join(Template, Template.id == FlowStep.template_id)
+        .join(TemplateVersion, is_current)
+        .where(FlowStep.flow_id == flow_id, FlowStep.kind == StepKind.SEND)
+        .order_by(FlowStep.position)
+    )
+    return rows.tuples().all()
 
 
 def list_steps_of(session: Session, flow_ids: Sequence[int]) -> dict[int, list[FlowStep]]:

@@ -61,6 +61,26 @@ class Personalization:
     unsubscribe_url: str
 
 
+@dataclass(frozen=True)
+class MailSize:
+    """Bytes of a request: its body has `constant` and the sum of the `recipients` in it."""
+
+    constant: int
+    recipients: tuple[int, ...]
+
+
+def measure_mail(envelope: Envelope, email: CompiledEmail, recipients: Sequence[Personalization]) -> MailSize:
+    """How many bytes `build_mail` would make of these recipients, together or in part; any number of them.
+
+    Raises:
+        PayloadInvalid: no subject or content, or categories that SendGrid does not take.
+    """
+    empty = orjson.dumps(_constant_part(envelope, email) | {"personalizations": []})
+    sizes = (len(orjson.dumps(_personalization(envelope, recipient))) for recipient in recipients)
+    # A comma stands between two of them: each one brings its own, and the first finds its place in the constant.
+    return MailSize(len(empty) - 1, tuple(size + 1 for size in sizes))
+
+
 def build_mail(envelope: Envelope, email: CompiledEmail, recipients: Sequence[Personalization]) -> bytes:
     """The JSON body.
 

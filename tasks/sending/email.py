@@ -7,6 +7,7 @@ from random import random
 from typing import Any
 
 from db.engine import Database, Session
+from db.models import TemplateVersion
 from db.queries import executions, ledger
 from db.queries.ledger import Recipient
 from db.queries.transitions import ClaimedBatch
@@ -130,33 +131,51 @@ class EmailSender:
         ready: dict[int, Personalization] = {}
         failed: dict[int, str] = {}
         for recipient in recipients:
-            result = self._personalize(step, recipient)
-            if isinstance(result, str):
-                failed[recipient.message_id] = result
-            else:
+            result = personalize(step, recipient, public_url=self._public_url, key=self._key)
+            if isinstance(result, Personalization):
                 ready[recipient.message_id] = result
+            else:
+                failed[recipient.message_id] = _why_failed(result)
         return EmailAttempt(batch, step, ready, failed, self._messenger.send)
-
-    def _personalize(self, step: EmailStep, recipient: Recipient) -> Personalization | str:
-        reference = str(Reference(step.execution_uid, recipient.message_id))
-        url = unsubscribe_url(self._public_url, self._key, reference)
-        values = step.email.render(client_context(recipient.client, url))
-        if isinstance(values, RenderFailed):
-            return f"{Failure.RENDER}: {values.reason}"
-        if isinstance(values, TooLarge):
-            return f"{Failure.TOO_LARGE}: {values.size_bytes} bytes of personal values, 10000 are allowed"
-        name = f"{recipient.client['first_name']} {recipient.client['last_name']}"
-        return Personalization(recipient.address, name, reference, values, url)
 
     def _load_step(self, execution_id: int, step_id: int) -> EmailStep:
         with self._database.reading() as session:
             execution = executions.get_execution(session, execution_id)
             step, version = executions.get_execution_step(session, step_id)
-        html, text = with_unsubscribe_link(version.html, version.text)
-        envelope = envelope_of(step.sender, f"flow-{execution.flow_id}")
-        email = compile_email(version.subject, html, text)
-        fields = client_fields(email.variables) | {"first_name", "last_name"}
-        return EmailStep(execution.uid, envelope, email, fields)
+        return make_step(execution.uid, execution.flow_id, step.sender, version)
+
+
+def make_step(
+    execution_uid: str, flow_id: int, sender: Mapping[str, Any], version: TemplateVersion
+) -> EmailStep:
+    """Compile a template's version for the sender of a flow; it gets an unsubscribe link where it has none.
+
+    Raises:
+        liquid.exceptions.LiquidError: a source is broken.
+    """
+    html, text = with_unsubscribe_link(version.html, version.text)
+    email = compile_email(version.subject, html, text)
+    fields = client_fields(email.variables) | {"first_name", "last_name"}
+    return EmailStep(execution_uid, envelope_of(sender, f"flow-{flow_id}"), email, fields)
+
+
+def personalize(
+    step: EmailStep, recipient: Recipient, *, public_url: str, key: bytes
+) -> Personalization | RenderFailed | TooLarge:
+    """What one recipient gets. `key` signs the unsubscribe link."""
+    reference = str(Reference(step.execution_uid, recipient.message_id))
+    url = unsubscribe_url(public_url, key, reference)
+    values = step.email.render(client_context(recipient.client, url))
+    if isinstance(values, RenderFailed | TooLarge):
+        return values
+    name = f"{recipient.client['first_name']} {recipient.client['last_name']}"
+    return Personalization(recipient.address, name, reference, values, url)
+
+
+def _why_failed(result: RenderFailed | TooLarge) -> str:
+    if isinstance(result, RenderFailed):
+        return f"{Failure.RENDER}: {result.reason}"
+    return f"{Failure.TOO_LARGE}: {result.size_bytes} bytes of personal values, 10000 are allowed"
 
 
 def envelope_of(sender: Mapping[str, Any], category: str) -> Envelope:

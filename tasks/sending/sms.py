@@ -26,7 +26,7 @@ from tasks.sending.backoff import retry_delay
 from tasks.templates.context import client_context, client_fields
 from tasks.templates.liquid import Part, variables
 from tasks.templates.personalization import RenderFailed, render_whole
-from tasks.templates.sms import measure_sms
+from tasks.templates.sms import SmsSize, measure_sms
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,24 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
     return record
 
 
+@dataclass(frozen=True)
+class RenderedSms:
+    """The text of one recipient. One of too many parts is not sent."""
+
+    text: str
+    size: SmsSize
+    is_too_long: bool
+
+
+def render_sms(source: str, recipient: Recipient, *, max_parts: int) -> RenderedSms | RenderFailed:
+    """What one recipient gets."""
+    text = render_whole(source, Part.SMS, client_context(recipient.client))
+    if isinstance(text, RenderFailed):
+        return text
+    size = measure_sms(text)
+    return RenderedSms(text, size, is_too_long=size.parts > max_parts)
+
+
 class SmsSender:
     """Renders and sends SMS batches through Sendmode."""
 
@@ -113,18 +131,18 @@ class SmsSender:
         failed: dict[int, str] = {}
         parts: dict[int, int] = {}
         for recipient in recipients:
-            text = render_whole(step.text, Part.SMS, client_context(recipient.client))
+            sms = render_sms(step.text, recipient, max_parts=self._max_parts)
             key = recipient.message_id
-            if isinstance(text, RenderFailed):
-                failed[key] = f"{Failure.RENDER}: {text.reason}"
+            if isinstance(sms, RenderFailed):
+                failed[key] = f"{Failure.RENDER}: {sms.reason}"
                 continue
-            size = measure_sms(text)
-            if size.parts > self._max_parts:
-                failed[key] = f"{Failure.TOO_MANY_PARTS}: {size.parts} parts, {self._max_parts} are allowed"
+            count = sms.size.parts
+            if sms.is_too_long:
+                failed[key] = f"{Failure.TOO_MANY_PARTS}: {count} parts, {self._max_parts} are allowed"
                 continue
-            parts[key] = size.parts
+            parts[key] = count
             reference = str(Reference(step.execution_uid, key))
-            messages[key] = Sms(recipient.address, text, step.sender_id, reference)
+            messages[key] = Sms(recipient.address, sms.text, step.sender_id, reference)
         return SmsAttempt(batch, messages, failed, parts, self._messenger.send_many)
 
     def _load_step(self, execution_id: int, step_id: int) -> SmsStep:

@@ -10,6 +10,7 @@ know it) is refused, so that no replacement can happen inside another.
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -26,11 +27,21 @@ MAX_SUBJECT_CHARACTERS = 998
 """RFC 5322, 2.1.1: a line of a message; SendGrid refuses longer subjects."""
 
 
+class RenderProblem(StrEnum):
+    """The kinds of `RenderFailed`. Unlike its reason they say nothing of the client's data."""
+
+    TEMPLATE_ERROR = "template_error"
+    TAG_IN_VALUE = "tag_in_value"
+    SUBJECT_TOO_LONG = "subject_too_long"
+    SUBJECT_EMPTY = "subject_empty"
+
+
 @dataclass(frozen=True)
 class RenderFailed:
     """This recipient's message cannot be made: a limit or a run-time error of Liquid."""
 
     reason: str
+    problem: RenderProblem = RenderProblem.TEMPLATE_ERROR
 
 
 @dataclass(frozen=True)
@@ -74,11 +85,11 @@ class CompiledEmail:
         except Exception as error:
             return _failure(error)
         if self.nonce in joined:
-            return RenderFailed("a value contains a substitution tag")
+            return RenderFailed("a value contains a substitution tag", RenderProblem.TAG_IN_VALUE)
         subject = self.parts[0]
         wrong = _wrong_with_subject(subject.filled(values)) if subject.groups else None
-        if wrong:
-            return RenderFailed(wrong)
+        if wrong is not None:
+            return wrong
         return TooLarge(size, values) if size > MAX_SUBSTITUTION_BYTES else values
 
     @cached_property
@@ -138,7 +149,8 @@ def _failure(error: Exception) -> RenderFailed:
     return RenderFailed(f"{type(error).__name__}: {what}"[:150])
 
 
-def _wrong_with_subject(subject: str) -> str | None:
+def _wrong_with_subject(subject: str) -> RenderFailed | None:
     if len(subject) > MAX_SUBJECT_CHARACTERS:
-        return f"the subject has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} are allowed"
-    return None if subject.strip() else "the subject is empty"
+        reason = f"the subject has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} are allowed"
+        return RenderFailed(reason, RenderProblem.SUBJECT_TOO_LONG)
+    return None if subject.strip() else RenderFailed("the subject is empty", RenderProblem.SUBJECT_EMPTY)

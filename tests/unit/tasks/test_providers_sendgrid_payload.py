@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.providers.sendgrid_payload import Envelope, PayloadInvalid, Personalization, build_mail, clean_name
+from tasks.providers.sendgrid_payload import (
+    Envelope,
+    PayloadInvalid,
+    Personalization,
+    build_mail,
+    clean_name,
+    measure_mail,
+)
 from tasks.templates.context import client_context
 from tasks.templates.personalization import compile_email
 
@@ -159,3 +166,18 @@ class TestCleanName:
     def test_keeps_ordinary_names(self) -> None:
         assert clean_name("  Séamus O'Neill-Müller ") == "Séamus O'Neill-Müller"
         assert clean_name("O'Neill, Ann;\r\nBcc: x") == "O'Neill Ann Bcc: x"
+
+
+class TestMeasuring:
+    @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
+    def test_gives_the_bytes_of_the_request_and_of_each_recipient(self, names: list[str]) -> None:
+        people = [recipient(number, name=name) for number, name in enumerate(names)]
+        size = measure_mail(ENVELOPE, EMAIL, people)
+
+        assert size.constant + sum(size.recipients) == len(build_mail(ENVELOPE, EMAIL, people))
+        for number, person in enumerate(people):
+            assert size.constant + size.recipients[number] == len(build_mail(ENVELOPE, EMAIL, [person]))
+
+    def test_refuses_what_no_request_can_have(self) -> None:
+        with pytest.raises(PayloadInvalid, match="neither HTML nor text"):
+            measure_mail(ENVELOPE, compile_email("Hi", "", ""), [])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from db.states import Channel
-from tasks.sending.readiness import misfits_of, missing_of
+from db.states import Channel, FlowState
+from tasks.sending.readiness import misfits_of, missing_of, refusal_of
 
 EMAIL = {"from_email": "news@x.ie", "from_name": "Shop", "reply_to": None}
 SMS = {"sender_id": "Shop"}
@@ -33,3 +33,15 @@ def test_everything_that_is_missing_or_foreign_is_named(
 
 def test_an_empty_sender_contradicts_nothing() -> None:
     assert misfits_of(Channel.EMAIL, {}) == misfits_of(Channel.SMS, {"reply_to": None}) == []
+
+
+def test_an_archived_template_is_named() -> None:
+    found = missing_of(channel=Channel.SMS, client_list_id=1, sender=SMS, archived_template=7)
+    assert [(item.field, item.message) for item in found] == [
+        ("steps.0.template_id", "template 7 is archived; choose another one")
+    ]
+
+
+def test_only_an_active_flow_is_sent() -> None:
+    assert refusal_of(FlowState.ACTIVE) is None
+    assert refusal_of(FlowState.DRAFT) == "the flow is draft; activate it first"
