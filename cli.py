@@ -201,6 +201,27 @@ def send(
 
 
 @app.command()
+def limit(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="sendgrid, sendmode or flow-<id>; all limits are shown when left out."),
+    ] = None,
+    requests: Annotated[float | None, typer.Option(help="Most requests a second.")] = None,
+    messages: Annotated[float | None, typer.Option(help="Most messages a second.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="End the limit.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Show or set how fast may be sent to a provider or for a flow; holds for runs that are sending too."""
+    from deployments.client import api_client
+    from deployments.limits_command import run_limit
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        run_limit(client, name, requests=requests, messages=messages, off=off)
+
+
+@app.command()
 def status(
     execution_id: Annotated[int, typer.Argument(min=1)],
     watch: Annotated[bool, typer.Option(help="Stay and draw the progress until it ends.")] = False,

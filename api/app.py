@@ -18,6 +18,7 @@ from api.routers import (
     health,
     member_imports,
     operations,
+    rate_limits,
     templates,
     unsubscribe,
     unsubscribed,
@@ -38,6 +39,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     member_imports.router,
     unsubscribed.router,
     operations.router,
+    rate_limits.router,
 )
 _PUBLIC: tuple[APIRouter, ...] = (health.router, webhooks.router, unsubscribe.router)
 

@@ -38,6 +38,9 @@ class ApiClient:
     def put(self, path: str, json: Any) -> Any:
         return self._call("PUT", path, json=json)
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._http.request(method, path, **options)

@@ -5,7 +5,7 @@ from db.models.executions import Batch, ExecutionStep, FlowExecution, Message
 from db.models.feedback import Event, SendmodeStats, Stats, WebhookDelivery
 from db.models.flows import Flow, FlowSchedule, FlowStep
 from db.models.imports import ImportReject, MemberImport, MemberImportChunk
-from db.models.operations import ApiToken, Approval, FailedJob
+from db.models.operations import ApiToken, Approval, FailedJob, RateLimit
 from db.models.suppressions import Gate, Unsubscribed
 from db.models.templates import Template, TemplateVersion
 
@@ -28,6 +28,7 @@ __all__ = [
     "MemberImport",
     "MemberImportChunk",
     "Message",
+    "RateLimit",
     "SendmodeStats",
     "Stats",
     "Template",

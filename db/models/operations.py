@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Double, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, CreatedAt, Id, table
+from db.base import Base, CreatedAt, Id, UpdatedAt, table
 from db.states import JobState
 from db.types import BigId, JsonDoc, UTCDateTime, exact, word
 
@@ -53,3 +53,22 @@ class Approval(Base):
     approved_by: Mapped[str] = mapped_column(String(100))
     details: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
     approved_at: Mapped[CreatedAt]
+
+
+class RateLimit(Base):
+    """How fast may be sent to a provider (`sendgrid`, `sendmode`) or for a flow (`flow-12`), by all workers together.
+
+    `next_request_at` and `next_message_at` are the moments from which the next request, and the next message, fit the
+    rate. `held_until` is when the provider wants to be asked again after it said that it is too much (429).
+    """
+
+    __tablename__ = table("rate_limits")
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(exact(40), unique=True)
+    requests_per_second: Mapped[float | None] = mapped_column(Double)
+    messages_per_second: Mapped[float | None] = mapped_column(Double)
+    next_request_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    next_message_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    held_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    updated_at: Mapped[UpdatedAt]

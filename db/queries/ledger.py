@@ -192,7 +192,21 @@ def accept_batch(session: Session, batch: ClaimedBatch, provider_message_id: str
     deltas.apply()
 
 
-def return_batch(session: Session, batch: ClaimedBatch, *, error: str, delay_seconds: float) -> None:
+def give_back_claim(session: Session, batch: ClaimedBatch, *, delay_seconds: float) -> None:
+    """Nothing was tried: whoever comes after the delay may claim it again."""
+    fence(
+        session,
+        batch,
+        BatchState.CLAIMED,
+        state=BatchState.PENDING,
+        attempts=Batch.attempts - 1,
+        not_before=utc_in(delay_seconds),
+    )
+
+
+def return_batch(
+    session: Session, batch: ClaimedBatch, *, error: str, delay_seconds: float, is_attempt: bool = True
+) -> None:
     """The provider certainly did not take it: everything goes back to pending, due after the delay."""
     state = _hold_execution(session, batch.execution_id)
     fence(
@@ -200,6 +214,7 @@ def return_batch(session: Session, batch: ClaimedBatch, *, error: str, delay_sec
         batch,
         BatchState.SENDING,
         state=BatchState.PENDING,
+        attempts=Batch.attempts - (0 if is_attempt else 1),
         not_before=utc_in(delay_seconds),
         lease_until=None,
         error=error[:2000],
@@ -237,8 +252,12 @@ def record_sms(
     unknown: Collection[int],
     retry_delay: float,
     error: str | None,
+    is_attempt: bool = True,
 ) -> None:
-    """Record the outcomes of a batch of single requests; messages in none of the groups go back to pending."""
+    """Record the outcomes of a batch of single requests; messages in none of the groups go back to pending.
+
+    Without `is_attempt` the claim does not count: some were taken, or the provider only said when to come back.
+    """
     state = _hold_execution(session, batch.execution_id)
     deltas = Deltas(session, batch)
     _accept_sms(session, batch, accepted, deltas)
@@ -250,7 +269,13 @@ def record_sms(
     after = BatchState.PENDING if returned else BatchState.UNKNOWN if unknown else BatchState.DONE
     due = utc_in(retry_delay) if returned else None
     fence(
-        session, batch, BatchState.SENDING, state=after, not_before=due, error=error[:2000] if error else None
+        session,
+        batch,
+        BatchState.SENDING,
+        state=after,
+        attempts=Batch.attempts - (0 if is_attempt else 1),
+        not_before=due,
+        error=error[:2000] if error else None,
     )
     deltas.apply()
 

@@ -1,7 +1,7 @@
 """Sendmode on the wire: one request a message, many at a time. The only file that posts SMS."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -51,25 +51,30 @@ class SendmodeMessenger:
         answer = exchange(lambda: self._client.post(self._url, content=body, headers=self._headers))
         return classify(self._profile, answer) if isinstance(answer, httpx.Response) else answer
 
-    def send_many(self, messages: Sequence[Sms], *, deadline: float) -> list[MessageOutcome]:
+    def send_many(
+        self, messages: Sequence[Sms], *, begin_at: Callable[[int], float], deadline: float
+    ) -> list[MessageOutcome]:
         """Post all of them, in the order given; the outcomes are in the same order.
 
-        After `deadline` (time.monotonic) no further request is begun, and what was not begun is NotTaken. Once the
-        account is refused, or told to wait, the rest is not tried.
+        Request number n (from 0) is not begun before `begin_at(n)`, and none after `deadline` (both
+        time.monotonic): what was not begun is NotTaken. Once the account is refused, or told to wait, the rest is
+        not tried.
         """
         stop: list[RequestRefused | NotTaken] = []
 
-        def one(sms: Sms) -> MessageOutcome:
+        def one(number: int, sms: Sms) -> MessageOutcome:
+            moment = begin_at(number)
+            if max(moment, time.monotonic()) > deadline:
+                return NotTaken("out of time before it was begun", 0.0)
+            time.sleep(max(0.0, moment - time.monotonic()))
             if stop:
                 return stop[0]
-            if time.monotonic() > deadline:
-                return NotTaken("out of time before it was begun", 0.0)
             outcome = self.send(sms)
             if isinstance(outcome, RequestRefused) or (isinstance(outcome, NotTaken) and outcome.retry_after):
                 stop.append(outcome)
             return outcome
 
-        return list(self._pool.map(one, messages))
+        return list(self._pool.map(one, range(len(messages)), messages))
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -7,7 +7,7 @@ from liquid.exceptions import LiquidError
 
 from db.engine import Database, Session
 from db.models import Flow, TemplateVersion
-from db.queries import flows
+from db.queries import flows, rate_limits
 from db.queries.audience import (
     AudienceCounts,
     ClientField,
@@ -71,8 +71,11 @@ def dry_run(database: Database, settings: Settings, flow_id: int) -> DryRun:
 
 
 def rate_limits_of(session: Session, flow_id: int, channel: Channel) -> Sequence[Limit]:
-    """The limits that a send of the flow is held to. None are kept in the database so far."""
-    return ()
+    """The limits that a send of the flow is held to."""
+    return [
+        Limit(limit.requests_per_second, limit.messages_per_second)
+        for limit in rate_limits.list_limits_of(session, channel, flow_id)
+    ]
 
 
 def _problems_of(

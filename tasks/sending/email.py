@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from random import random
 from typing import Any
 
 from db.engine import Database, Session
@@ -28,8 +27,8 @@ from tasks.providers.sendgrid_payload import (
     Personalization,
     build_mail,
 )
-from tasks.sending.attempts import Record, refusal_error
-from tasks.sending.backoff import retry_delay
+from tasks.sending.attempts import Record, refusal_error, return_batch
+from tasks.sending.limiter import Pace
 from tasks.templates.context import client_context, client_fields
 from tasks.templates.footer import with_unsubscribe_link
 from tasks.templates.personalization import (
@@ -65,7 +64,11 @@ class EmailAttempt:
     def ready(self) -> Collection[int]:
         return self.recipients.keys()
 
-    def send(self, message_ids: set[int], *, deadline: float) -> Record:
+    @property
+    def requests(self) -> int:
+        return 1
+
+    def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """One request for exactly these messages. Its time-out is far below the lease, so `deadline` is kept."""
         ids = sorted(message_ids)
         try:
@@ -88,8 +91,7 @@ class EmailAttempt:
                     return self._record_refusal(RequestRefused(f"recipients unknown to us: {refused}"[:300]))
                 return lambda s: ledger.refuse_messages(s, batch, reasons)
             case NotTaken(reason, retry_after):
-                delay = retry_delay(batch.attempts, retry_after, jitter=random())
-                return lambda s: ledger.return_batch(s, batch, error=reason, delay_seconds=delay)
+                return lambda s: return_batch(s, batch, reason, retry_after)
             case RequestRefused():
                 return self._record_refusal(outcome)
             case Unknown(reason):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import structlog
 
@@ -20,6 +21,7 @@ from db.queries.transitions import ClaimedBatch
 from db.states import Channel, Exclusion
 from settings import Settings
 from tasks.sending.attempts import Attempt, ChannelSender, Record
+from tasks.sending.limiter import MOST_HORIZON_SECONDS, Limiter, Pace
 
 log = structlog.get_logger()
 _LONGEST_WAIT_SECONDS = 1.0
@@ -41,6 +43,11 @@ class SendEngine:
     settings: Settings
     senders: Mapping[Channel, ChannelSender]
 
+    @cached_property
+    def limiter(self) -> Limiter:
+        """What it knows of the rate limits. A place is never reserved further ahead than a claim lasts."""
+        return Limiter(self.database, min(MOST_HORIZON_SECONDS, self.settings.batch_lease_seconds / 4))
+
     def run_slice(self, execution_id: int, *, most_batches: int) -> int:
         """Send up to `most_batches` batches of the execution; returns how many this lane worked on.
 
@@ -58,30 +65,51 @@ class SendEngine:
         """Work on one batch, or wait a moment for one that is not due yet or that someone else holds."""
         lease = self.settings.batch_lease_seconds
         batch = self.database.run(lambda s: ledger.claim_batch(s, execution_id, lease_seconds=lease))
-        if batch is not None:
-            self._work_on(batch)
-            return Step.WORKED
-        return self._wait(execution_id)
-
-    def _work_on(self, batch: ClaimedBatch) -> None:
+        if batch is None:
+            return self._wait(execution_id)
         try:
-            if batch.attempts > self.settings.max_batch_attempts:
-                error = f"not taken by the provider in {self.settings.max_batch_attempts} attempts"
-                self.database.run(lambda s: ledger.give_up_batch(s, batch, error=error))
-                return
-            sender = self.senders[batch.channel]
-            with self.database.reading() as session:
-                recipients = ledger.read_batch(session, batch, sender.fields(batch))
-            excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
-            attempt = sender.render(batch, [r for r in recipients if not r.exclusion])
-            message_ids, deadline = self._commit_sending(batch, attempt, excluded)
-            if message_ids:
-                # A request that is begun must be able to end, and to be recorded, before the lease does.
-                begin_until = deadline - 1.5 * self.settings.provider_timeout_seconds
-                self._record(batch, attempt.send(message_ids, deadline=begin_until), deadline)
+            return self._work_on(batch)
         except StaleToken as stale:
             # Our lease ran out and somebody else decided about the batch; whatever we know comes too late.
             log.warning("batch taken over", batch_id=stale.batch_id, token=stale.token)
+            return Step.WORKED
+
+    def _work_on(self, batch: ClaimedBatch) -> Step:
+        if batch.attempts > self.settings.max_batch_attempts:
+            error = f"not taken by the provider in {self.settings.max_batch_attempts} attempts"
+            self.database.run(lambda s: ledger.give_up_batch(s, batch, error=error))
+            return Step.WORKED
+        sender = self.senders[batch.channel]
+        with self.database.reading() as session:
+            recipients = ledger.read_batch(session, batch, sender.fields(batch))
+        excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
+        attempt = sender.render(batch, [r for r in recipients if not r.exclusion])
+        pace = self._wait_for_place(batch, attempt)
+        if pace is None:
+            return Step.WAITED
+        message_ids, deadline = self._commit_sending(batch, attempt, excluded)
+        if message_ids:
+            # A request that is begun must be able to end, and to be recorded, before the lease does.
+            begin_until = deadline - 1.5 * self.settings.provider_timeout_seconds
+            self._record(batch, attempt.send(message_ids, pace=pace, deadline=begin_until), deadline)
+        return Step.WORKED
+
+    def _wait_for_place(self, batch: ClaimedBatch, attempt: Attempt) -> Pace | None:
+        """Wait until the rate limits have room; None when that takes too long and the batch was given back.
+
+        Last before `sending` is committed, so that suppressions are read after the wait.
+        """
+        give_back_at = time.monotonic() + self.settings.batch_lease_seconds / 3
+        while True:
+            found = self.limiter.reserve(batch, requests=attempt.requests, messages=len(attempt.ready))
+            if isinstance(found, Pace):
+                time.sleep(max(0.0, found.begin_at - time.monotonic()))
+                return found
+            if time.monotonic() > give_back_at:
+                break
+            time.sleep(min(found, _LONGEST_WAIT_SECONDS))
+        self.database.run(lambda s: ledger.give_back_claim(s, batch, delay_seconds=_LONGEST_WAIT_SECONDS))
+        return None
 
     def _commit_sending(
         self, batch: ClaimedBatch, attempt: Attempt, excluded: Mapping[int, Exclusion]

@@ -6,7 +6,7 @@ from functools import lru_cache
 from random import random
 
 from db.engine import Database, Session
-from db.queries import executions, ledger
+from db.queries import executions, ledger, rate_limits
 from db.queries.ledger import Recipient
 from db.queries.transitions import ClaimedBatch
 from db.states import Failure
@@ -23,6 +23,7 @@ from tasks.providers.sendmode import SendmodeMessenger
 from tasks.providers.sendmode_profiles import Sms
 from tasks.sending.attempts import Record, refusal_error
 from tasks.sending.backoff import retry_delay
+from tasks.sending.limiter import Pace
 from tasks.templates.context import client_context, client_fields
 from tasks.templates.liquid import Part, variables
 from tasks.templates.personalization import RenderFailed, render_whole
@@ -53,10 +54,14 @@ class SmsAttempt:
     def ready(self) -> Collection[int]:
         return self.messages.keys()
 
-    def send(self, message_ids: set[int], *, deadline: float) -> Record:
+    @property
+    def requests(self) -> int:
+        return len(self.messages)
+
+    def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """One request per message; none is begun after `deadline`."""
         ids = sorted(message_ids)
-        outcomes = self.post([self.messages[key] for key in ids], deadline=deadline)
+        outcomes = self.post([self.messages[key] for key in ids], begin_at=pace.from_now(), deadline=deadline)
         return record_of(self.batch, dict(zip(ids, outcomes, strict=True)))
 
 
@@ -72,6 +77,7 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
     waiting = [out for out in outcomes.values() if isinstance(out, NotTaken)]
     refusal = next((out for out in outcomes.values() if isinstance(out, RequestRefused)), None)
     asked = [out.retry_after for out in waiting if out.retry_after is not None]
+    hold_off = max(asked, default=0.0)
     reasons = [*unknown.values(), *(out.reason for out in waiting)]
     # What was taken is progress: only a batch of which nothing was waits longer and longer.
     tries = 1 if accepted else batch.attempts
@@ -89,8 +95,11 @@ def record_of(batch: ClaimedBatch, outcomes: Mapping[int, MessageOutcome]) -> Re
             failed=failed,
             unknown=unknown,
             retry_delay=delay,
+            is_attempt=not (accepted or asked),
             error=reasons[0] if reasons else None,
         )
+        if hold_off:
+            rate_limits.hold_off(session, rate_limits.PROVIDERS[batch.channel], hold_off)
 
     return record
 

@@ -58,7 +58,7 @@ def sent(
     answer: Answer | bytes, messages: Sequence[Sms], *, seconds: float = 60
 ) -> tuple[list[MessageOutcome], Wire]:
     with serving(answer) as wire, messenger(wire.url) as sendmode:
-        return sendmode.send_many(messages, deadline=time.monotonic() + seconds), wire
+        return sendmode.send_many(messages, begin_at=lambda _: 0.0, deadline=time.monotonic() + seconds), wire
 
 
 class TestRequest:
