@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from db.dialect import utc_in, utc_now
+from db.dialect import utc_now
 from db.errors import Conflict, NotFound
 from db.models import (
     Batch,
@@ -36,7 +36,6 @@ from db.states import (
 )
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-RUNNING = (ExecutionState.PREPARING, ExecutionState.SENDING)
 
 
 def new_uid() -> str:
@@ -323,39 +322,6 @@ def resend_unknown(session: Session, execution_id: int) -> int:
     return int(moved.rowcount)
 
 
-def list_undispatched(
-    session: Session, *, limit: int, orphan_seconds: int, grace_seconds: int = 5
-) -> Sequence[int]:
-    """Executions that need a Prefect run: queued or resumed ones nobody asked for, and those whose run died.
-
-    `grace_seconds` leaves the process that inserted the row the time to ask for the run itself. A run that was
-    asked for but has shown no heartbeat within `orphan_seconds` counts as dead; a needless second run is harmless.
-    """
-    last_sign = func.coalesce(FlowExecution.heartbeat_at, FlowExecution.dispatched_at)
-    stale = and_(
-        FlowExecution.state.in_([ExecutionState.QUEUED, *RUNNING]),
-        or_(
-            and_(last_sign.is_(None), FlowExecution.updated_at < utc_in(-grace_seconds)),
-            last_sign < utc_in(-orphan_seconds),
-        ),
-    )
-    return session.scalars(
-        select(FlowExecution.id).where(stale).order_by(FlowExecution.id).limit(limit)
-    ).all()
-
-
-def list_flow_runs(session: Session, execution_ids: Sequence[int]) -> dict[int, str]:
-    """The last Prefect flow run of each execution that has one and was not released since."""
-    rows = session.execute(
-        select(FlowExecution.id, FlowExecution.prefect_flow_run_id).where(
-            FlowExecution.id.in_(execution_ids),
-            FlowExecution.prefect_flow_run_id.is_not(None),
-            FlowExecution.dispatched_at.is_not(None),
-        )
-    )
-    return {key: run_id for key, run_id in rows if run_id is not None}
-
-
 def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
     """Those of the executions that only wait for evidence."""
     return session.scalars(
@@ -363,47 +329,6 @@ def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
         .where(FlowExecution.id.in_(list(among)), FlowExecution.state == ExecutionState.SETTLING)
         .order_by(FlowExecution.id)
     ).all()
-
-
-def next_attempt(session: Session, execution_id: int) -> FlowExecution:
-    """Count one more Prefect run that is about to be asked for."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
-        .execution_options(synchronize_session=False)
-    )
-    return _fresh(session, execution_id)
-
-
-def claim_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
-    """A run of Prefect takes the execution by itself: the dispatcher need not ask for one."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, dispatched_at=utc_now(), prefect_flow_run_id=flow_run_id)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def record_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
-    """Prefect took the run."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(prefect_flow_run_id=flow_run_id)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def release_dispatch(session: Session, execution_id: int) -> None:
-    """Prefect could not be reached: leave the execution to the dispatcher."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(dispatched_at=None)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def get_summary(

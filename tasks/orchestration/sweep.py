@@ -1,7 +1,7 @@
 """What the dispatcher looks for: executions and imports that nobody works on, and flows Prefect does not know yet."""
 
 from db.engine import Database
-from db.queries import executions, imports, schedules
+from db.queries import dispatching, imports, schedules
 from settings import get_settings
 from tasks.orchestration.prefect_api import RunState, run_state
 from tasks.orchestration.sync import dispatch_execution, dispatch_import, sync_flow
@@ -13,9 +13,9 @@ def dispatch_all(database: Database) -> int:
     """Dispatch what is queued, resumed or orphaned; returns how many runs were asked for."""
     orphan_seconds = get_settings().orphan_seconds
     with database.reading() as session:
-        waiting = executions.list_undispatched(session, limit=LIMIT, orphan_seconds=orphan_seconds)
+        waiting = dispatching.list_undispatched(session, limit=LIMIT, orphan_seconds=orphan_seconds)
         cut = imports.list_undispatched_imports(session, limit=LIMIT, orphan_seconds=orphan_seconds)
-        runs = executions.list_flow_runs(session, waiting)
+        runs = dispatching.list_flow_runs(session, waiting)
     asked = [dispatch_execution(database, key) for key in waiting if not _is_late(runs.get(key))]
     return sum(asked) + sum(dispatch_import(database, key) for key in cut)
 
