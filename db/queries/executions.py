@@ -32,6 +32,7 @@ from db.states import (
     BatchState,
     Channel,
     ExecutionState,
+    JobKind,
     MessageState,
 )
 
@@ -172,18 +173,18 @@ def prepare_execution(
 
     Whoever comes second waits for the row and finds the work done, so that two runs never make two snapshots.
     """
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.QUEUED, ExecutionState.PREPARING):
         return execution.state
     for step in list_steps(session, execution_id):
         insert_snapshot(session, execution, step, batch_sizes[step.channel])
-    _set_state(session, execution_id, ExecutionState.SENDING)
+    set_state(session, execution_id, ExecutionState.SENDING)
     return ExecutionState.SENDING
 
 
 def start_execution(session: Session, execution_id: int) -> ExecutionState:
     """Mark a queued execution as being prepared; returns the state after it."""
-    _lock(session, execution_id)
+    lock_execution(session, execution_id)
     session.execute(
         update(FlowExecution)
         .where(FlowExecution.id == execution_id, FlowExecution.state == ExecutionState.QUEUED)
@@ -209,7 +210,7 @@ def heartbeat(session: Session, execution_id: int) -> None:
 
 def settle_execution(session: Session, execution_id: int) -> ExecutionState:
     """Close the execution if every message is in a final state; keep it `settling` while some are unknown."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING):
         return execution.state
     counts = session.get_one(Stats, execution_id, populate_existing=True)
@@ -217,12 +218,12 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
         return execution.state
     if counts.unknown:
         reason = f"{counts.unknown} messages have an unknown outcome and wait for evidence"
-        _set_state(session, execution_id, ExecutionState.SETTLING, reason=reason)
+        set_state(session, execution_id, ExecutionState.SETTLING, reason=reason)
         return ExecutionState.SETTLING
     # The counts say that it is over; the ledger itself has the last word, once.
     if count_open(session, execution_id):
         return execution.state
-    _set_state(session, execution_id, ExecutionState.COMPLETED)
+    set_state(session, execution_id, ExecutionState.COMPLETED)
     return ExecutionState.COMPLETED
 
 
@@ -245,17 +246,17 @@ def pause_execution(session: Session, execution_id: int, *, reason: str) -> Flow
 
 def resume_execution(session: Session, execution_id: int) -> FlowExecution:
     """Let a paused or held execution go on; it is queued for a new Prefect run."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
     after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
-    _set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
+    set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
     return _fresh(session, execution_id)
 
 
 def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
     """Take back everything that is still pending; what was sent stays sent."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state.is_final:
         raise Conflict(f"the execution is {execution.state} already")
     moved: Any = session.execute(
@@ -269,26 +270,40 @@ def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
         .values(state=MessageState.CANCELLED)
         .execution_options(synchronize_session=False)
     )
-    _set_state(session, execution_id, ExecutionState.CANCELLED, reason="cancelled by a person")
+    set_state(session, execution_id, ExecutionState.CANCELLED, reason="cancelled by a person")
     move_stats(session, execution_id, {"pending": -moved.rowcount, "cancelled": moved.rowcount})
     return _fresh(session, execution_id)
 
 
 def pause_with_failed_job(session: Session, execution_id: int, batch_id: int, *, error: str) -> None:
     """The provider refuses our requests as such (key, sender, size): stop before the next batch is refused too."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state is ExecutionState.SENDING:
-        _set_state(session, execution_id, ExecutionState.PAUSED, reason=error[:2000])
+        set_state(session, execution_id, ExecutionState.PAUSED, reason=error[:2000])
     subject = {"execution_id": execution_id, "batch_id": batch_id}
     session.add(
-        FailedJob(kind="request_refused", execution_id=execution_id, subject=subject, error=error[:2000])
+        FailedJob(
+            kind=JobKind.REQUEST_REFUSED, execution_id=execution_id, subject=subject, error=error[:2000]
+        )
     )
     session.flush()
 
 
+def reopen_execution(session: Session, execution_id: int) -> None:
+    """Let a locked execution that was over send again; it needs a new Prefect run."""
+    set_state(
+        session,
+        execution_id,
+        ExecutionState.SENDING,
+        finished_at=None,
+        heartbeat_at=None,
+        dispatched_at=None,
+    )
+
+
 def resend_unknown(session: Session, execution_id: int) -> int:
     """Unknown → pending, by a person's word (see `approvals`). Returns the number of messages."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED):
         raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
     # Messages of a batch that is being sent again for its other messages have to wait until it is recorded.
@@ -317,7 +332,7 @@ def resend_unknown(session: Session, execution_id: int) -> int:
         .execution_options(synchronize_session=False)
     )
     if execution.state is ExecutionState.SETTLING:
-        _set_state(session, execution_id, ExecutionState.SENDING, heartbeat_at=None, dispatched_at=None)
+        reopen_execution(session, execution_id)
     move_stats(session, execution_id, {"unknown": -moved.rowcount, "pending": moved.rowcount})
     return int(moved.rowcount)
 
@@ -380,7 +395,8 @@ def _find_by_trigger(session: Session, flow_id: int, trigger_key: str) -> FlowEx
     ).one_or_none()
 
 
-def _lock(session: Session, execution_id: int) -> FlowExecution:
+def lock_execution(session: Session, execution_id: int) -> FlowExecution:
+    """The execution as it is now; its state stays so until the transaction ends."""
     found = session.scalars(
         select(FlowExecution)
         .where(FlowExecution.id == execution_id)
@@ -407,15 +423,16 @@ def _transition(
     target: ExecutionState,
     **values: Any,
 ) -> FlowExecution:
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in allowed:
         words = ", ".join(allowed)
         raise Conflict(f"the execution is {execution.state}; it can become {target} only from: {words}")
-    _set_state(session, execution_id, target, **values)
+    set_state(session, execution_id, target, **values)
     return _fresh(session, execution_id)
 
 
-def _set_state(session: Session, execution_id: int, state: ExecutionState, **values: Any) -> None:
+def set_state(session: Session, execution_id: int, state: ExecutionState, **values: Any) -> None:
+    """Change the state of a locked execution, and `values` with it; a reason that is not given is forgotten."""
     if state.is_final:
         values["finished_at"] = utc_now()
     values.setdefault("reason", None)

@@ -15,7 +15,7 @@ from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberI
 from db.queries.executions import new_uid
 from db.queries.pages import Page, page_of
 from db.queries.upserts import Upserted, add_members_by_identity, upsert_clients
-from db.states import ImportState, ListKind
+from db.states import ImportState, JobKind, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
@@ -228,7 +228,7 @@ def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport
         .execution_options(synchronize_session=False)
     )
     if _rowcount(changed):
-        session.add(FailedJob(kind="member_import", subject={"import_id": import_id}, error=error[:2000]))
+        session.add(FailedJob(kind=JobKind.IMPORT, subject={"import_id": import_id}, error=error[:2000]))
         session.flush()
     return get_import(session, import_id)
 

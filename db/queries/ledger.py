@@ -25,6 +25,7 @@ from db.states import (
     Exclusion,
     ExecutionState,
     Failure,
+    JobKind,
     MessageState,
 )
 
@@ -262,7 +263,7 @@ def give_up_batch(session: Session, batch: ClaimedBatch, *, error: str) -> None:
     deltas.move(MessageState.PENDING, MessageState.FAILED, reason=Failure.GAVE_UP)
     session.add(
         FailedJob(
-            kind="send_batch",
+            kind=JobKind.SEND_BATCH,
             execution_id=batch.execution_id,
             subject={"execution_id": batch.execution_id, "batch_id": batch.id},
             error=error[:2000],
