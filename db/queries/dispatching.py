@@ -7,9 +7,7 @@ from sqlalchemy.orm import Session
 
 from db.dialect import utc_in, utc_now
 from db.models import FlowExecution
-from db.states import ExecutionState
-
-_UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
+from db.queries.executions import UNFINISHED
 
 
 def list_undispatched(
@@ -22,7 +20,7 @@ def list_undispatched(
     """
     last_sign = func.coalesce(FlowExecution.heartbeat_at, FlowExecution.dispatched_at)
     stale = and_(
-        FlowExecution.state.in_(_UNFINISHED),
+        FlowExecution.state.in_(UNFINISHED),
         or_(
             and_(last_sign.is_(None), FlowExecution.updated_at < utc_in(-grace_seconds)),
             last_sign < utc_in(-orphan_seconds),
@@ -45,6 +43,15 @@ def list_flow_runs(session: Session, execution_ids: Sequence[int]) -> dict[int, 
     return {key: run_id for key, run_id in rows if run_id is not None}
 
 
+def list_spent(session: Session, *, among: Sequence[int], most_runs: int) -> Sequence[int]:
+    """Those of the executions that had this many runs since their last progress."""
+    return session.scalars(
+        select(FlowExecution.id)
+        .where(FlowExecution.id.in_(among), FlowExecution.idle_runs >= most_runs)
+        .order_by(FlowExecution.id)
+    ).all()
+
+
 def next_attempt(session: Session, execution_id: int) -> FlowExecution:
     """Count one more Prefect run that is about to be asked for."""
     session.execute(
@@ -61,17 +68,22 @@ def claim_dispatch(session: Session, execution_id: int, flow_run_id: str) -> Non
     session.execute(
         update(FlowExecution)
         .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, dispatched_at=utc_now(), prefect_flow_run_id=flow_run_id)
+        .values(
+            attempt=FlowExecution.attempt + 1,
+            idle_runs=FlowExecution.idle_runs + 1,
+            dispatched_at=utc_now(),
+            prefect_flow_run_id=flow_run_id,
+        )
         .execution_options(synchronize_session=False)
     )
 
 
 def record_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
-    """Prefect took the run."""
+    """Prefect took the run: one more that has to show some progress."""
     session.execute(
         update(FlowExecution)
         .where(FlowExecution.id == execution_id)
-        .values(prefect_flow_run_id=flow_run_id)
+        .values(prefect_flow_run_id=flow_run_id, idle_runs=FlowExecution.idle_runs + 1)
         .execution_options(synchronize_session=False)
     )
 

@@ -1,7 +1,7 @@
 """Flow executions and every change of their state. The ledger decides what is sent; these decide whether to."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,9 @@ from db.states import (
     MessageState,
 )
 
+UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
+# The dispatcher asks for a run at once, and has all its patience again.
+_ANEW: Mapping[str, Any] = {"heartbeat_at": None, "dispatched_at": None, "idle_runs": 0}
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -178,7 +181,7 @@ def prepare_execution(
         return execution.state
     for step in list_steps(session, execution_id):
         insert_snapshot(session, execution, step, batch_sizes[step.channel])
-    set_state(session, execution_id, ExecutionState.SENDING)
+    set_state(session, execution_id, ExecutionState.SENDING, idle_runs=0)
     return ExecutionState.SENDING
 
 
@@ -240,8 +243,7 @@ def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
 
 def pause_execution(session: Session, execution_id: int, *, reason: str) -> FlowExecution:
     """Stop claiming batches. What is in the socket already is recorded as usual."""
-    allowed = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
-    return _transition(session, execution_id, allowed, ExecutionState.PAUSED, reason=reason)
+    return _transition(session, execution_id, UNFINISHED, ExecutionState.PAUSED, reason=reason)
 
 
 def resume_execution(session: Session, execution_id: int) -> FlowExecution:
@@ -250,7 +252,7 @@ def resume_execution(session: Session, execution_id: int) -> FlowExecution:
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
     after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
-    set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
+    set_state(session, execution_id, after, **_ANEW)
     return _fresh(session, execution_id)
 
 
@@ -291,14 +293,35 @@ def pause_with_failed_job(session: Session, execution_id: int, batch_id: int, *,
 
 def reopen_execution(session: Session, execution_id: int) -> None:
     """Let a locked execution that was over send again; it needs a new Prefect run."""
-    set_state(
-        session,
-        execution_id,
-        ExecutionState.SENDING,
-        finished_at=None,
-        heartbeat_at=None,
-        dispatched_at=None,
-    )
+    set_state(session, execution_id, ExecutionState.SENDING, finished_at=None, **_ANEW)
+
+
+def requeue_execution(session: Session, execution_id: int) -> None:
+    """Let a locked execution that failed before its snapshot begin again; it needs a new Prefect run."""
+    set_state(session, execution_id, ExecutionState.QUEUED, finished_at=None, **_ANEW)
+
+
+def give_up_execution(session: Session, execution_id: int, *, most_runs: int) -> bool:
+    """Ask for no more runs of an execution that `most_runs` of them brought no further; False when one did after all.
+
+    Before its snapshot nobody is promised anything: it has failed. After it, it is paused, since people are waiting
+    for their messages. A failed job is kept in both cases.
+    """
+    execution = session.scalars(
+        # Who holds the row is just making the snapshot, or changing the state: that is progress.
+        select(FlowExecution).where(FlowExecution.id == execution_id).with_for_update(skip_locked=True)
+    ).one_or_none()
+    if execution is None or execution.state not in UNFINISHED or execution.idle_runs < most_runs:
+        return False
+    is_prepared = has_snapshot(session, execution_id)
+    what = "sent a batch" if is_prepared else "made the snapshot of the audience"
+    error = f"{execution.idle_runs} runs in a row ended before they {what}; Prefect shows why"
+    after = ExecutionState.PAUSED if is_prepared else ExecutionState.FAILED
+    subject = {"execution_id": execution_id, "flow_run_id": execution.prefect_flow_run_id}
+    set_state(session, execution_id, after, reason=error)
+    session.add(FailedJob(kind=JobKind.EXECUTION, execution_id=execution_id, subject=subject, error=error))
+    session.flush()
+    return True
 
 
 def resend_unknown(session: Session, execution_id: int) -> int:

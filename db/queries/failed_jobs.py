@@ -168,6 +168,15 @@ def _go_on(session: Session, job: FailedJob) -> RetryEffect:
     return RetryEffect.DISPATCHED
 
 
+def _begin_again(session: Session, job: FailedJob) -> RetryEffect:
+    """Queue an execution that failed before its snapshot; one that was paused after it goes on."""
+    execution = _lock_execution(session, job)
+    if execution.state is not ExecutionState.FAILED:
+        return _go_on(session, job)
+    executions.requeue_execution(session, execution.id)
+    return RetryEffect.DISPATCHED
+
+
 def _import_again(session: Session, job: FailedJob) -> RetryEffect:
     member_import = imports.get_import(session, job.subject.get("import_id", 0))
     if member_import.state is not ImportState.FAILED:
@@ -179,6 +188,7 @@ def _import_again(session: Session, job: FailedJob) -> RetryEffect:
 _RETRIES: Mapping[str, Callable[[Session, FailedJob], RetryEffect]] = {
     JobKind.SEND_BATCH: _send_batch_again,
     JobKind.REQUEST_REFUSED: _go_on,
+    JobKind.EXECUTION: _begin_again,
     JobKind.IMPORT: _import_again,
 }
 
