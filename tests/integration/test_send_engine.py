@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from db.errors import StaleToken
+from db.errors import Conflict, StaleToken
 from db.models import FailedJob, FlowExecution, Message
 from db.queries import executions, ledger
 from db.queries.failed_jobs import retry_job
@@ -256,3 +257,34 @@ def test_who_unsubscribes_between_the_failure_and_the_retry_gets_nothing(
     database.run(lambda s: retry_job(s, job_id, retried_by="Ada"))
     assert run(send_engine, execution) is ExecutionState.COMPLETED
     assert counts(send_engine, execution) == {"accepted": 3, "excluded": 1}
+
+
+def test_jobs_that_several_people_retry_while_lanes_send_are_sent_once(
+    send_engine: SendEngine, sandbox: Sandbox, given: Given
+) -> None:
+    execution = given(clients=40)
+    database = send_engine.database
+    for _ in range(6):
+        batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
+        assert batch is not None
+        database.run(partial(ledger.give_up_batch, batch=batch, error="always 429"))
+    with database.reading() as s:
+        jobs = s.scalars(select(FailedJob.id)).all()
+
+    def retry_all() -> None:
+        for job_id in jobs:
+            with suppress(Conflict):
+                database.run(partial(retry_job, job_id=job_id, retried_by="Ada"))
+
+    def send() -> None:
+        run(send_engine, execution)
+
+    threads = [threading.Thread(target=target) for target in (send, retry_all, send, retry_all)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run(send_engine, execution) is ExecutionState.COMPLETED
+    assert counts(send_engine, execution) == {"accepted": 40}
+    journal = sandbox.journal(execution.uid)
+    assert (journal["accepted"], journal["duplicates"]) == (40, 0)
