@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_args_is_help=True)
+app.add_typer(jobs_app, name="failed-jobs")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -237,6 +239,41 @@ def status(
         if watch:
             watch_executions(client, [execution_id])
         show_status(client, execution_id)
+
+
+@jobs_app.command("list")
+def failed_jobs_list(
+    with_retried: Annotated[bool, typer.Option("--all", help="Also those that were retried.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """List the open failed jobs."""
+    from deployments.client import api_client
+    from deployments.failed_jobs_command import list_jobs
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        list_jobs(client, with_retried=with_retried)
+
+
+@jobs_app.command("retry")
+def failed_jobs_retry(
+    job_id: Annotated[int | None, typer.Argument(min=1)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every open job.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Try a failed job again, or all open ones."""
+    from deployments.client import api_client
+    from deployments.failed_jobs_command import retry_all, retry_job
+    from settings import get_settings
+
+    if every == (job_id is not None):
+        raise typer.BadParameter("give the id of a failed job, or --all")
+    with api_client(get_settings(), url=url, token=token) as client:
+        if job_id is None:
+            raise typer.Exit(retry_all(client))
+        retry_job(client, job_id)
 
 
 def main() -> None:

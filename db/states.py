@@ -161,6 +161,27 @@ class MissedPolicy(StrEnum):
     ASK = "ask"
 
 
+class JobKind(StrEnum):
+    """What gave up: a batch after its attempts, all requests of an execution, an execution's runs, an import."""
+
+    SEND_BATCH = "send_batch"
+    REQUEST_REFUSED = "request_refused"
+    EXECUTION = "execution"
+    IMPORT = "import"
+
+
 class JobState(StrEnum):
     OPEN = "open"
     RETRIED = "retried"
+
+
+class RetryEffect(StrEnum):
+    """What retrying a failed job did.
+
+    `DISPATCHED` asks for a new Prefect run. `WAITING` made messages pending again, which leave with the run that is on, or
+    when their paused execution is resumed. `NOTHING` found that nothing was waiting for the retry any more.
+    """
+
+    DISPATCHED = "dispatched"
+    WAITING = "waiting"
+    NOTHING = "nothing"

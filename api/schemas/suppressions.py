@@ -1,12 +1,12 @@
-"""Suppressed addresses, failed jobs and tokens."""
+"""Suppressed addresses."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from api.schemas.base import Id, Input, Output
-from db.states import Channel, JobState, SuppressionReason
+from db.states import Channel, SuppressionReason
 
 
 class SuppressionIn(Input):
@@ -29,22 +29,3 @@ class SuppressionOut(Output):
     effective_at: datetime
     source: str
     created_at: datetime
-
-
-class FailedJobOut(Output):
-    id: int
-    kind: str
-    execution_id: int | None
-    subject: dict[str, Any]
-    error: str
-    state: JobState
-    failed_at: datetime
-    retried_at: datetime | None
-
-
-class TokenOut(Output):
-    id: int
-    name: str
-    hint: str
-    created_at: datetime
-    last_used_at: datetime | None

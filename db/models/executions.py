@@ -18,6 +18,7 @@ class FlowExecution(Base):
 
     `uid` makes message references unique across installations. `attempt` counts the Prefect runs that were asked
     for; `dispatched_at` is when Prefect took the last one. `heartbeat_at` is renewed by the run that works on it.
+    `idle_runs` are the runs since the last progress: a snapshot, or a batch that was claimed.
     """
 
     __tablename__ = table("flow_executions")
@@ -30,6 +31,7 @@ class FlowExecution(Base):
     trigger_key: Mapped[str | None] = mapped_column(exact(64))
     scheduled_for: Mapped[datetime | None] = mapped_column(UTCDateTime)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    idle_runs: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
     dispatched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -12,7 +12,10 @@ from db.types import BigId, JsonDoc, UTCDateTime, blob, exact, word
 
 
 class MemberImport(Base):
-    """`done_rows` rows of the file are committed: an import that was cut goes on after them."""
+    """`done_rows` rows of the file are committed: an import that was cut goes on after them.
+
+    `attempt` counts the Prefect runs that were asked for, `idle_runs` those since the last chunk was committed.
+    """
 
     __tablename__ = table("member_imports")
 
@@ -32,6 +35,7 @@ class MemberImport(Base):
     rejected_count: Mapped[int] = mapped_column(Integer, default=0)
     warning_count: Mapped[int] = mapped_column(Integer, default=0)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    idle_runs: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
     dispatched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -26,7 +26,7 @@ class ApiToken(Base):
 
 
 class FailedJob(Base):
-    """A unit of work that gave up, kept for people to see and retry. `subject` says what: ids only."""
+    """A unit of work that gave up, kept for people to see and retry (`db.states.JobKind`). `subject` says what: ids only."""
 
     __tablename__ = table("failed_jobs")
 
@@ -38,6 +38,7 @@ class FailedJob(Base):
     state: Mapped[JobState] = mapped_column(word(JobState), default=JobState.OPEN)
     failed_at: Mapped[CreatedAt]
     retried_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    retried_by: Mapped[str | None] = mapped_column(String(100))
 
     __table_args__ = (Index(None, "state", "id"),)
 

@@ -1,16 +1,16 @@
 """Flow executions and every change of their state. The ledger decides what is sent; these decide whether to."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from db.dialect import utc_in, utc_now
+from db.dialect import utc_now
 from db.errors import Conflict, NotFound
 from db.models import (
     Batch,
@@ -32,11 +32,14 @@ from db.states import (
     BatchState,
     Channel,
     ExecutionState,
+    JobKind,
     MessageState,
 )
 
+UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
+# The dispatcher asks for a run at once, and has all its patience again.
+_ANEW: Mapping[str, Any] = {"heartbeat_at": None, "dispatched_at": None, "idle_runs": 0}
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-RUNNING = (ExecutionState.PREPARING, ExecutionState.SENDING)
 
 
 def new_uid() -> str:
@@ -173,18 +176,18 @@ def prepare_execution(
 
     Whoever comes second waits for the row and finds the work done, so that two runs never make two snapshots.
     """
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.QUEUED, ExecutionState.PREPARING):
         return execution.state
     for step in list_steps(session, execution_id):
         insert_snapshot(session, execution, step, batch_sizes[step.channel])
-    _set_state(session, execution_id, ExecutionState.SENDING)
+    set_state(session, execution_id, ExecutionState.SENDING, idle_runs=0)
     return ExecutionState.SENDING
 
 
 def start_execution(session: Session, execution_id: int) -> ExecutionState:
     """Mark a queued execution as being prepared; returns the state after it."""
-    _lock(session, execution_id)
+    lock_execution(session, execution_id)
     session.execute(
         update(FlowExecution)
         .where(FlowExecution.id == execution_id, FlowExecution.state == ExecutionState.QUEUED)
@@ -210,7 +213,7 @@ def heartbeat(session: Session, execution_id: int) -> None:
 
 def settle_execution(session: Session, execution_id: int) -> ExecutionState:
     """Close the execution if every message is in a final state; keep it `settling` while some are unknown."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING):
         return execution.state
     counts = session.get_one(Stats, execution_id, populate_existing=True)
@@ -218,12 +221,12 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
         return execution.state
     if counts.unknown:
         reason = f"{counts.unknown} messages have an unknown outcome and wait for evidence"
-        _set_state(session, execution_id, ExecutionState.SETTLING, reason=reason)
+        set_state(session, execution_id, ExecutionState.SETTLING, reason=reason)
         return ExecutionState.SETTLING
     # The counts say that it is over; the ledger itself has the last word, once.
     if count_open(session, execution_id):
         return execution.state
-    _set_state(session, execution_id, ExecutionState.COMPLETED)
+    set_state(session, execution_id, ExecutionState.COMPLETED)
     return ExecutionState.COMPLETED
 
 
@@ -240,23 +243,22 @@ def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
 
 def pause_execution(session: Session, execution_id: int, *, reason: str) -> FlowExecution:
     """Stop claiming batches. What is in the socket already is recorded as usual."""
-    allowed = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
-    return _transition(session, execution_id, allowed, ExecutionState.PAUSED, reason=reason)
+    return _transition(session, execution_id, UNFINISHED, ExecutionState.PAUSED, reason=reason)
 
 
 def resume_execution(session: Session, execution_id: int) -> FlowExecution:
     """Let a paused or held execution go on; it is queued for a new Prefect run."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
     after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
-    _set_state(session, execution_id, after, heartbeat_at=None, dispatched_at=None)
+    set_state(session, execution_id, after, **_ANEW)
     return _fresh(session, execution_id)
 
 
 def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
     """Take back everything that is still pending; what was sent stays sent."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state.is_final:
         raise Conflict(f"the execution is {execution.state} already")
     moved: Any = session.execute(
@@ -270,26 +272,61 @@ def cancel_execution(session: Session, execution_id: int) -> FlowExecution:
         .values(state=MessageState.CANCELLED)
         .execution_options(synchronize_session=False)
     )
-    _set_state(session, execution_id, ExecutionState.CANCELLED, reason="cancelled by a person")
+    set_state(session, execution_id, ExecutionState.CANCELLED, reason="cancelled by a person")
     move_stats(session, execution_id, {"pending": -moved.rowcount, "cancelled": moved.rowcount})
     return _fresh(session, execution_id)
 
 
 def pause_with_failed_job(session: Session, execution_id: int, batch_id: int, *, error: str) -> None:
     """The provider refuses our requests as such (key, sender, size): stop before the next batch is refused too."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state is ExecutionState.SENDING:
-        _set_state(session, execution_id, ExecutionState.PAUSED, reason=error[:2000])
+        set_state(session, execution_id, ExecutionState.PAUSED, reason=error[:2000])
     subject = {"execution_id": execution_id, "batch_id": batch_id}
     session.add(
-        FailedJob(kind="request_refused", execution_id=execution_id, subject=subject, error=error[:2000])
+        FailedJob(
+            kind=JobKind.REQUEST_REFUSED, execution_id=execution_id, subject=subject, error=error[:2000]
+        )
     )
     session.flush()
 
 
+def reopen_execution(session: Session, execution_id: int) -> None:
+    """Let a locked execution that was over send again; it needs a new Prefect run."""
+    set_state(session, execution_id, ExecutionState.SENDING, finished_at=None, **_ANEW)
+
+
+def requeue_execution(session: Session, execution_id: int) -> None:
+    """Let a locked execution that failed before its snapshot begin again; it needs a new Prefect run."""
+    set_state(session, execution_id, ExecutionState.QUEUED, finished_at=None, **_ANEW)
+
+
+def give_up_execution(session: Session, execution_id: int, *, most_runs: int) -> bool:
+    """Ask for no more runs of an execution that `most_runs` of them brought no further; False when one did after all.
+
+    Before its snapshot nobody is promised anything: it has failed. After it, it is paused, since people are waiting
+    for their messages. A failed job is kept in both cases.
+    """
+    execution = session.scalars(
+        # Who holds the row is just making the snapshot, or changing the state: that is progress.
+        select(FlowExecution).where(FlowExecution.id == execution_id).with_for_update(skip_locked=True)
+    ).one_or_none()
+    if execution is None or execution.state not in UNFINISHED or execution.idle_runs < most_runs:
+        return False
+    is_prepared = has_snapshot(session, execution_id)
+    what = "sent a batch" if is_prepared else "made the snapshot of the audience"
+    error = f"{execution.idle_runs} runs in a row ended before they {what}; Prefect shows why"
+    after = ExecutionState.PAUSED if is_prepared else ExecutionState.FAILED
+    subject = {"execution_id": execution_id, "flow_run_id": execution.prefect_flow_run_id}
+    set_state(session, execution_id, after, reason=error)
+    session.add(FailedJob(kind=JobKind.EXECUTION, execution_id=execution_id, subject=subject, error=error))
+    session.flush()
+    return True
+
+
 def resend_unknown(session: Session, execution_id: int) -> int:
     """Unknown → pending, by a person's word (see `approvals`). Returns the number of messages."""
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED):
         raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
     # Messages of a batch that is being sent again for its other messages have to wait until it is recorded.
@@ -318,42 +355,9 @@ def resend_unknown(session: Session, execution_id: int) -> int:
         .execution_options(synchronize_session=False)
     )
     if execution.state is ExecutionState.SETTLING:
-        _set_state(session, execution_id, ExecutionState.SENDING, heartbeat_at=None, dispatched_at=None)
+        reopen_execution(session, execution_id)
     move_stats(session, execution_id, {"unknown": -moved.rowcount, "pending": moved.rowcount})
     return int(moved.rowcount)
-
-
-def list_undispatched(
-    session: Session, *, limit: int, orphan_seconds: int, grace_seconds: int = 5
-) -> Sequence[int]:
-    """Executions that need a Prefect run: queued or resumed ones nobody asked for, and those whose run died.
-
-    `grace_seconds` leaves the process that inserted the row the time to ask for the run itself. A run that was
-    asked for but has shown no heartbeat within `orphan_seconds` counts as dead; a needless second run is harmless.
-    """
-    last_sign = func.coalesce(FlowExecution.heartbeat_at, FlowExecution.dispatched_at)
-    stale = and_(
-        FlowExecution.state.in_([ExecutionState.QUEUED, *RUNNING]),
-        or_(
-            and_(last_sign.is_(None), FlowExecution.updated_at < utc_in(-grace_seconds)),
-            last_sign < utc_in(-orphan_seconds),
-        ),
-    )
-    return session.scalars(
-        select(FlowExecution.id).where(stale).order_by(FlowExecution.id).limit(limit)
-    ).all()
-
-
-def list_flow_runs(session: Session, execution_ids: Sequence[int]) -> dict[int, str]:
-    """The last Prefect flow run of each execution that has one and was not released since."""
-    rows = session.execute(
-        select(FlowExecution.id, FlowExecution.prefect_flow_run_id).where(
-            FlowExecution.id.in_(execution_ids),
-            FlowExecution.prefect_flow_run_id.is_not(None),
-            FlowExecution.dispatched_at.is_not(None),
-        )
-    )
-    return {key: run_id for key, run_id in rows if run_id is not None}
 
 
 def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
@@ -363,47 +367,6 @@ def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
         .where(FlowExecution.id.in_(list(among)), FlowExecution.state == ExecutionState.SETTLING)
         .order_by(FlowExecution.id)
     ).all()
-
-
-def next_attempt(session: Session, execution_id: int) -> FlowExecution:
-    """Count one more Prefect run that is about to be asked for."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
-        .execution_options(synchronize_session=False)
-    )
-    return _fresh(session, execution_id)
-
-
-def claim_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
-    """A run of Prefect takes the execution by itself: the dispatcher need not ask for one."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, dispatched_at=utc_now(), prefect_flow_run_id=flow_run_id)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def record_dispatch(session: Session, execution_id: int, flow_run_id: str) -> None:
-    """Prefect took the run."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(prefect_flow_run_id=flow_run_id)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def release_dispatch(session: Session, execution_id: int) -> None:
-    """Prefect could not be reached: leave the execution to the dispatcher."""
-    session.execute(
-        update(FlowExecution)
-        .where(FlowExecution.id == execution_id)
-        .values(dispatched_at=None)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def get_summary(
@@ -455,7 +418,8 @@ def _find_by_trigger(session: Session, flow_id: int, trigger_key: str) -> FlowEx
     ).one_or_none()
 
 
-def _lock(session: Session, execution_id: int) -> FlowExecution:
+def lock_execution(session: Session, execution_id: int) -> FlowExecution:
+    """The execution as it is now; its state stays so until the transaction ends."""
     found = session.scalars(
         select(FlowExecution)
         .where(FlowExecution.id == execution_id)
@@ -482,15 +446,16 @@ def _transition(
     target: ExecutionState,
     **values: Any,
 ) -> FlowExecution:
-    execution = _lock(session, execution_id)
+    execution = lock_execution(session, execution_id)
     if execution.state not in allowed:
         words = ", ".join(allowed)
         raise Conflict(f"the execution is {execution.state}; it can become {target} only from: {words}")
-    _set_state(session, execution_id, target, **values)
+    set_state(session, execution_id, target, **values)
     return _fresh(session, execution_id)
 
 
-def _set_state(session: Session, execution_id: int, state: ExecutionState, **values: Any) -> None:
+def set_state(session: Session, execution_id: int, state: ExecutionState, **values: Any) -> None:
+    """Change the state of a locked execution, and `values` with it; a reason that is not given is forgotten."""
     if state.is_final:
         values["finished_at"] = utc_now()
     values.setdefault("reason", None)

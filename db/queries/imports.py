@@ -15,7 +15,7 @@ from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberI
 from db.queries.executions import new_uid
 from db.queries.pages import Page, page_of
 from db.queries.upserts import Upserted, add_members_by_identity, upsert_clients
-from db.states import ImportState, ListKind
+from db.states import ImportState, JobKind, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
@@ -228,9 +228,24 @@ def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport
         .execution_options(synchronize_session=False)
     )
     if _rowcount(changed):
-        session.add(FailedJob(kind="member_import", subject={"import_id": import_id}, error=error[:2000]))
+        session.add(FailedJob(kind=JobKind.IMPORT, subject={"import_id": import_id}, error=error[:2000]))
         session.flush()
     return get_import(session, import_id)
+
+
+def give_up_import(session: Session, import_id: int, *, most_runs: int) -> bool:
+    """Ask for no more runs of an import that `most_runs` of them brought no further; False when one did after all."""
+    member_import = session.scalars(
+        # Who holds the row is just committing a chunk.
+        select(MemberImport).where(MemberImport.id == import_id).with_for_update(skip_locked=True)
+    ).one_or_none()
+    if member_import is None or member_import.idle_runs < most_runs:
+        return False
+    if member_import.state not in (ImportState.QUEUED, ImportState.RUNNING):
+        return False
+    error = f"{member_import.idle_runs} runs in a row ended before they imported a row; Prefect shows why"
+    fail_import(session, import_id, error=error)
+    return True
 
 
 def requeue_import(session: Session, import_id: int) -> MemberImport:
@@ -242,7 +257,14 @@ def requeue_import(session: Session, import_id: int) -> MemberImport:
     changed = session.execute(
         update(MemberImport)
         .where(MemberImport.id == import_id, MemberImport.state == ImportState.FAILED)
-        .values(state=ImportState.QUEUED, error=None, finished_at=None, heartbeat_at=None, dispatched_at=None)
+        .values(
+            state=ImportState.QUEUED,
+            error=None,
+            finished_at=None,
+            heartbeat_at=None,
+            dispatched_at=None,
+            idle_runs=0,
+        )
         .execution_options(synchronize_session=False)
     )
     member_import = get_import(session, import_id)
@@ -270,6 +292,27 @@ def list_undispatched_imports(
     return session.scalars(select(MemberImport.id).where(stale).order_by(MemberImport.id).limit(limit)).all()
 
 
+def list_flow_runs(session: Session, import_ids: Sequence[int]) -> dict[int, str]:
+    """The last Prefect flow run of each import that has one and was not released since."""
+    rows = session.execute(
+        select(MemberImport.id, MemberImport.prefect_flow_run_id).where(
+            MemberImport.id.in_(import_ids),
+            MemberImport.prefect_flow_run_id.is_not(None),
+            MemberImport.dispatched_at.is_not(None),
+        )
+    )
+    return {key: run_id for key, run_id in rows if run_id is not None}
+
+
+def list_spent(session: Session, *, among: Sequence[int], most_runs: int) -> Sequence[int]:
+    """Those of the imports that had this many runs since their last progress."""
+    return session.scalars(
+        select(MemberImport.id)
+        .where(MemberImport.id.in_(among), MemberImport.idle_runs >= most_runs)
+        .order_by(MemberImport.id)
+    ).all()
+
+
 def next_attempt(session: Session, import_id: int) -> tuple[int, str]:
     """Count one more Prefect run that is about to be asked for; returns its number and the import's uid."""
     _update(session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
@@ -278,8 +321,8 @@ def next_attempt(session: Session, import_id: int) -> tuple[int, str]:
 
 
 def record_dispatch(session: Session, import_id: int, flow_run_id: str) -> None:
-    """Prefect took the run."""
-    _update(session, import_id, prefect_flow_run_id=flow_run_id)
+    """Prefect took the run: one more that has to show some progress."""
+    _update(session, import_id, prefect_flow_run_id=flow_run_id, idle_runs=MemberImport.idle_runs + 1)
 
 
 def release_dispatch(session: Session, import_id: int) -> None:
@@ -294,6 +337,7 @@ def _fence(session: Session, import_id: int, first_row: int, row_count: int) -> 
         import_id,
         MemberImport.done_rows == first_row,
         done_rows=first_row + row_count,
+        idle_runs=0,
         heartbeat_at=utc_now(),
     )
     if not moved:

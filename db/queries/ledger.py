@@ -25,6 +25,7 @@ from db.states import (
     Exclusion,
     ExecutionState,
     Failure,
+    JobKind,
     MessageState,
 )
 
@@ -44,7 +45,13 @@ class Recipient:
 def claim_batch(session: Session, execution_id: int, *, lease_seconds: int) -> ClaimedBatch | None:
     """Take the first batch that is due, or None. Nothing is claimed unless the execution is `sending`."""
     steps = session.execute(
-        select(FlowExecution.state, FlowExecution.flow_id, ExecutionStep.id, ExecutionStep.channel)
+        select(
+            FlowExecution.state,
+            FlowExecution.flow_id,
+            FlowExecution.idle_runs,
+            ExecutionStep.id,
+            ExecutionStep.channel,
+        )
         .join(ExecutionStep, ExecutionStep.execution_id == FlowExecution.id)
         .where(FlowExecution.id == execution_id)
     ).all()
@@ -70,6 +77,8 @@ def claim_batch(session: Session, execution_id: int, *, lease_seconds: int) -> C
     ).one_or_none()
     if batch is None:
         return None
+    if steps[0].idle_runs:
+        _note_progress(session, execution_id)
     session.execute(
         update(Batch)
         .where(Batch.id == batch.id)
@@ -287,7 +296,7 @@ def give_up_batch(session: Session, batch: ClaimedBatch, *, error: str) -> None:
     deltas.move(MessageState.PENDING, MessageState.FAILED, reason=Failure.GAVE_UP)
     session.add(
         FailedJob(
-            kind="send_batch",
+            kind=JobKind.SEND_BATCH,
             execution_id=batch.execution_id,
             subject={"execution_id": batch.execution_id, "batch_id": batch.id},
             error=error[:2000],
@@ -295,6 +304,16 @@ def give_up_batch(session: Session, batch: ClaimedBatch, *, error: str) -> None:
     )
     session.flush()
     deltas.apply()
+
+
+def _note_progress(session: Session, execution_id: int) -> None:
+    """A claim is progress, since a batch can only be claimed so often before it gives up."""
+    session.execute(
+        update(FlowExecution)
+        .where(FlowExecution.id == execution_id)
+        .values(idle_runs=0)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _take_back(session: Session, batch: ClaimedBatch, deltas: Deltas, state: ExecutionState) -> int:

@@ -1,23 +1,57 @@
 """What the dispatcher looks for: executions and imports that nobody works on, and flows Prefect does not know yet."""
 
+from functools import partial
+
+import structlog
+
 from db.engine import Database
-from db.queries import executions, imports, schedules
+from db.queries import dispatching, executions, imports, schedules
 from settings import get_settings
 from tasks.orchestration.prefect_api import RunState, run_state
 from tasks.orchestration.sync import dispatch_execution, dispatch_import, sync_flow
 
+log = structlog.get_logger()
 LIMIT = 100
 
 
 def dispatch_all(database: Database) -> int:
-    """Dispatch what is queued, resumed or orphaned; returns how many runs were asked for."""
-    orphan_seconds = get_settings().orphan_seconds
+    """Dispatch what is queued, resumed or orphaned; returns how many runs were asked for.
+
+    What had `ICS_MAX_RUN_ATTEMPTS` runs without any progress is not dispatched again: it becomes a failed job.
+    """
+    return _dispatch_executions(database) + _dispatch_imports(database)
+
+
+def _dispatch_executions(database: Database) -> int:
+    settings = get_settings()
+    most_runs = settings.max_run_attempts
     with database.reading() as session:
-        waiting = executions.list_undispatched(session, limit=LIMIT, orphan_seconds=orphan_seconds)
-        cut = imports.list_undispatched_imports(session, limit=LIMIT, orphan_seconds=orphan_seconds)
-        runs = executions.list_flow_runs(session, waiting)
-    asked = [dispatch_execution(database, key) for key in waiting if not _is_late(runs.get(key))]
-    return sum(asked) + sum(dispatch_import(database, key) for key in cut)
+        waiting = dispatching.list_undispatched(session, limit=LIMIT, orphan_seconds=settings.orphan_seconds)
+        runs = dispatching.list_flow_runs(session, waiting)
+        spent = dispatching.list_spent(session, among=waiting, most_runs=most_runs)
+    dead = [key for key in waiting if not _is_late(runs.get(key))]
+    for key in dead:
+        give_up = partial(executions.give_up_execution, execution_id=key, most_runs=most_runs)
+        if key in spent and database.run(give_up):
+            log.error("execution given up", execution_id=key, flow_run_id=runs.get(key))
+    return sum(dispatch_execution(database, key) for key in dead if key not in spent)
+
+
+def _dispatch_imports(database: Database) -> int:
+    settings = get_settings()
+    most_runs = settings.max_run_attempts
+    with database.reading() as session:
+        waiting = imports.list_undispatched_imports(
+            session, limit=LIMIT, orphan_seconds=settings.orphan_seconds
+        )
+        runs = imports.list_flow_runs(session, waiting)
+        spent = imports.list_spent(session, among=waiting, most_runs=most_runs)
+    dead = [key for key in waiting if not _is_late(runs.get(key))]
+    for key in dead:
+        give_up = partial(imports.give_up_import, import_id=key, most_runs=most_runs)
+        if key in spent and database.run(give_up):
+            log.error("import given up", import_id=key, flow_run_id=runs.get(key))
+    return sum(dispatch_import(database, key) for key in dead if key not in spent)
 
 
 def sync_all(database: Database) -> int:

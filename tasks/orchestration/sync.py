@@ -10,7 +10,7 @@ import structlog
 
 from db.engine import Database, Session
 from db.models import Flow, FlowSchedule
-from db.queries import executions, imports, schedules
+from db.queries import dispatching, imports, schedules
 from db.queries.flows import find_channel, get_flow
 from db.states import Channel, FlowState
 from tasks.orchestration import prefect_api
@@ -23,7 +23,7 @@ def dispatch_execution(database: Database, execution_id: int) -> bool:
     """Ask Prefect for a run of the execution; False when it cannot be reached and the dispatcher has to."""
 
     def count(session: Session) -> tuple[int, str, int, int, str, Channel]:
-        execution = executions.next_attempt(session, execution_id)
+        execution = dispatching.next_attempt(session, execution_id)
         flow = get_flow(session, execution.flow_id)
         channel = find_channel(session, flow.id) or Channel.EMAIL
         return execution.id, execution.uid, execution.attempt, flow.id, flow.name, channel
@@ -40,9 +40,9 @@ def dispatch_execution(database: Database, execution_id: int) -> bool:
         )
     except OrchestratorUnavailable as error:
         log.warning("execution waits for the dispatcher", execution_id=execution_id, error=str(error))
-        database.run(lambda s: executions.release_dispatch(s, execution_id))
+        database.run(lambda s: dispatching.release_dispatch(s, execution_id))
         return False
-    database.run(lambda s: executions.record_dispatch(s, execution_id, run_id))
+    database.run(lambda s: dispatching.record_dispatch(s, execution_id, run_id))
     return True
 
 

@@ -7,7 +7,7 @@ import structlog
 from db.engine import Database, Session
 from db.errors import Conflict
 from db.models import FlowSchedule
-from db.queries import executions, schedules
+from db.queries import dispatching, executions, schedules
 from db.queries.flows import get_flow
 from db.states import ExecutionState, FlowState
 from settings import get_settings
@@ -29,7 +29,7 @@ def open_started(database: Database, flow_id: int, flow_run_id: str) -> int:
         if flow.state is not FlowState.ACTIVE:
             raise Conflict(f"flow {flow_id} is {flow.state}; only an active flow can be sent")
         execution = executions.insert_execution(session, flow, trigger_key=f"run:{flow_run_id}")
-        executions.claim_dispatch(session, execution.id, flow_run_id)
+        dispatching.claim_dispatch(session, execution.id, flow_run_id)
         return execution.id
 
     return database.run(work)
@@ -90,5 +90,5 @@ def _take(
     if asked:
         return None
     if flow_run_id is not None:
-        executions.claim_dispatch(session, execution.id, flow_run_id)
+        dispatching.claim_dispatch(session, execution.id, flow_run_id)
     return execution.id

@@ -137,7 +137,7 @@ def test_a_failed_import_keeps_its_file_and_goes_on_where_it_was(database: Datab
     assert get(database, import_id).error == "the file cannot be read"
     with database.reading() as s:
         jobs = s.scalars(select(FailedJob)).all()
-        assert [(job.kind, job.subject) for job in jobs] == [("member_import", {"import_id": import_id})]
+        assert [(job.kind, job.subject) for job in jobs] == [("import", {"import_id": import_id})]
     assert database.run(lambda s: imports.start_import(s, import_id)).state is ImportState.FAILED
 
     database.run(lambda s: imports.requeue_import(s, import_id))

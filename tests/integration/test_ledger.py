@@ -10,7 +10,7 @@ from db.dialect import utc_in
 from db.engine import Database, Session
 from db.errors import Conflict, StaleToken
 from db.models import Batch, Client, FailedJob, FlowExecution, Message
-from db.queries import executions, leases, ledger
+from db.queries import dispatching, executions, leases, ledger
 from db.queries.feedback import apply_feedback
 from db.queries.stats import get_counts, recount
 from db.queries.suppressions import SuppressionChange, apply_suppressions, is_suppressed
@@ -342,7 +342,7 @@ def test_an_orphaned_execution_is_listed_for_the_dispatcher(database: Database) 
 
     def listed() -> list[int]:
         with database.reading() as s:
-            return list(executions.list_undispatched(s, limit=10, orphan_seconds=30))
+            return list(dispatching.list_undispatched(s, limit=10, orphan_seconds=30))
 
     assert listed() == []
     database.run(

@@ -2,15 +2,21 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import select
 
-from db.errors import StaleToken
+from db.errors import Conflict, StaleToken
 from db.models import FailedJob, FlowExecution, Message
 from db.queries import executions, ledger
+from db.queries.failed_jobs import retry_job
 from db.queries.stats import get_counts, recount
-from db.states import Channel, ExecutionState, MessageState
+from db.queries.suppressions import SuppressionChange, apply_suppressions
+from db.states import Channel, ExecutionState, MessageState, SuppressionReason
 from tasks.sending.engine import SendEngine, Step
 from tests.builders import add_campaign, add_clients, prepared, to_sending
 from tests.integration.conftest import Sandbox
@@ -206,3 +212,79 @@ def test_a_paused_execution_sends_nothing_and_goes_on_when_resumed(
     database.run(lambda s: executions.resume_execution(s, execution.id))
     assert run(send_engine, execution) is ExecutionState.COMPLETED
     assert sandbox.journal(execution.uid)["duplicates"] == 0
+
+
+@pytest.mark.parametrize("channel", list(Channel))
+def test_a_batch_that_gave_up_and_is_retried_is_sent_to_everybody_once(
+    send_engine: SendEngine, sandbox: Sandbox, given: Given, channel: Channel
+) -> None:
+    execution = given(clients=8, channel=channel)
+    database = send_engine.database
+    impatient = replace(
+        send_engine, settings=send_engine.settings.model_copy(update={"max_batch_attempts": 1})
+    )
+    sandbox.fail("sendgrid" if channel is Channel.EMAIL else "sendmode", "429", count=2, seconds=0)
+    assert run(impatient, execution) is ExecutionState.COMPLETED
+    before = counts(send_engine, execution)
+    assert before["failed"] > 0
+    with database.reading() as s:
+        jobs = s.scalars(select(FailedJob.id).where(FailedJob.kind == "send_batch")).all()
+
+    for job_id in jobs:
+        database.run(partial(retry_job, job_id=job_id, retried_by="Ada"))
+    assert counts(send_engine, execution)["pending"] == before["failed"]
+    assert run(send_engine, execution) is ExecutionState.COMPLETED
+
+    assert counts(send_engine, execution) == {"accepted": 8}
+    journal = sandbox.journal(execution.uid)
+    assert (journal["accepted"], journal["duplicates"]) == (8, 0)
+
+
+def test_who_unsubscribes_between_the_failure_and_the_retry_gets_nothing(
+    send_engine: SendEngine, sandbox: Sandbox, given: Given
+) -> None:
+    execution = given(clients=4)
+    database = send_engine.database
+    batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
+    assert batch is not None
+    database.run(lambda s: ledger.give_up_batch(s, batch, error="always 429"))
+    change = SuppressionChange(
+        Channel.EMAIL, "client0@example.com", SuppressionReason.MANUAL, datetime.now(UTC), "test"
+    )
+    database.run(lambda s: apply_suppressions(s, [change]))
+    with database.reading() as s:
+        job_id = s.scalars(select(FailedJob.id)).one()
+    database.run(lambda s: retry_job(s, job_id, retried_by="Ada"))
+    assert run(send_engine, execution) is ExecutionState.COMPLETED
+    assert counts(send_engine, execution) == {"accepted": 3, "excluded": 1}
+
+
+def test_jobs_that_several_people_retry_while_lanes_send_are_sent_once(
+    send_engine: SendEngine, sandbox: Sandbox, given: Given
+) -> None:
+    execution = given(clients=40)
+    database = send_engine.database
+    for _ in range(6):
+        batch = database.run(lambda s: ledger.claim_batch(s, execution.id, lease_seconds=60))
+        assert batch is not None
+        database.run(partial(ledger.give_up_batch, batch=batch, error="always 429"))
+    with database.reading() as s:
+        jobs = s.scalars(select(FailedJob.id)).all()
+
+    def retry_all() -> None:
+        for job_id in jobs:
+            with suppress(Conflict):
+                database.run(partial(retry_job, job_id=job_id, retried_by="Ada"))
+
+    def send() -> None:
+        run(send_engine, execution)
+
+    threads = [threading.Thread(target=target) for target in (send, retry_all, send, retry_all)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run(send_engine, execution) is ExecutionState.COMPLETED
+    assert counts(send_engine, execution) == {"accepted": 40}
+    journal = sandbox.journal(execution.uid)
+    assert (journal["accepted"], journal["duplicates"]) == (40, 0)

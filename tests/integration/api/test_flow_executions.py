@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from db.engine import get_database
-from db.queries import executions, ledger
+from db.queries import dispatching, executions, ledger
 from settings import get_settings
 from tests.builders import Campaign, add_campaign, prepared, to_sending
 
@@ -38,7 +38,7 @@ def test_a_send_is_accepted_and_kept_while_prefect_is_away(
     assert execution["state"] == "queued"
     assert execution["counts"] is None
     with get_database().reading() as s:
-        waiting = executions.list_undispatched(s, limit=10, orphan_seconds=30, grace_seconds=-1)
+        waiting = dispatching.list_undispatched(s, limit=10, orphan_seconds=30, grace_seconds=-1)
     assert waiting == [execution["id"]]
 
 
