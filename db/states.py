@@ -69,6 +69,7 @@ class Exclusion(StrEnum):
     """Why a client of the audience is not written to; stored in `messages.reason`."""
 
     NO_ADDRESS = "no_address"
+    INVALID_ADDRESS = "invalid_address"
     NO_CONSENT = "no_consent"
     SUPPRESSED = "suppressed"
     SUPPRESSED_FOR_FLOW = "suppressed_for_flow"

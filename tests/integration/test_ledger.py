@@ -110,6 +110,36 @@ def test_excluded_clients_are_in_the_ledger_with_their_reason(database: Database
     assert states(database, execution_id) == {"excluded": 5, "pending": 1}
 
 
+@pytest.mark.parametrize(
+    ("channel", "address"),
+    [
+        (Channel.EMAIL, "nobody"),
+        (Channel.EMAIL, "no body@x.ie"),
+        (Channel.EMAIL, "a@b@x.ie"),
+        (Channel.EMAIL, "a@localhost"),
+        (Channel.EMAIL, "@x.ie"),
+        (Channel.SMS, "0871234567"),
+        (Channel.SMS, "+353 87 123"),
+        (Channel.SMS, "+12"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_not_tried(
+    database: Database, channel: Channel, address: str
+) -> None:
+    """Rows that came past the API and the imports, by SQL for example."""
+    values = {"email": address} if channel is Channel.EMAIL else {"phone": address}
+
+    def given(s):  # type: ignore[no-untyped-def]
+        campaign = add_campaign(s, channel=channel, clients=1)
+        add_clients(s, 1, list_id=campaign.client_list.id, **{"email": "z@x.ie", **values})
+        return prepared(s, campaign).id
+
+    execution_id = database.run(given)
+    with database.reading() as s:
+        assert executions.count_exclusions(s, execution_id) == {"invalid_address": 1}
+    assert states(database, execution_id) == {"excluded": 1, "pending": 1}
+
+
 def test_a_flow_that_requires_consent_writes_only_to_those_who_gave_it(database: Database) -> None:
     def given(s):  # type: ignore[no-untyped-def]
         campaign = add_campaign(s, requires_consent=True)
