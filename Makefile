@@ -44,7 +44,7 @@ format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
 	@$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure: import and send rates beside their limits (ARGS="--recipients 100000")
-	@$(WITH_DATABASE) $(BIN)/python -m benchmarks.sending $(ARGS)
+	@$(WITH_DATABASE) $(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(STAMP) ## Pin the packages of pyproject.toml in requirements.txt (ARGS="--upgrade" for the newest)
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv

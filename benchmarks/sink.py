@@ -1,27 +1,59 @@
-"""The least a provider can be: reads a request, answers 202. Run in a process of its own: `python -m benchmarks.sink PORT`."""
+"""The least a provider can be: reads a request, answers that it was taken. `python -m benchmarks.sink PORT`.
+
+`GET /` answers `{"requests": n, "first_at": seconds since the epoch of the first one, "bytes": n}` and starts anew.
+"""
 
 import asyncio
+import json
 import re
 import sys
+import time
 
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-_ANSWER = b"HTTP/1.1 202 Accepted\r\nX-Message-Id: sink\r\nContent-Length: 0\r\n\r\n"
+_MAIL = b"HTTP/1.1 202 Accepted\r\nX-Message-Id: sink\r\nContent-Length: 0\r\n\r\n"
+_SMS_BODY = b'{"id":"sink","status":"queued"}'
+_SMS = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(_SMS_BODY),
+    _SMS_BODY,
+)
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            found = _LENGTH.search(head)
-            await reader.readexactly(int(found.group(1)) if found else 0)
-            writer.write(_ANSWER)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+class Sink:
+    """Counts and answers."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+        self.first_at: float | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET"):
+                    writer.write(self._report())
+                    continue
+                if self.first_at is None:
+                    self.first_at = time.time()
+                found = _LENGTH.search(head)
+                length = int(found.group(1)) if found else 0
+                await reader.readexactly(length)
+                self.requests += 1
+                self.bytes += length
+                writer.write(_MAIL if head.startswith(b"POST /v3/") else _SMS)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def _report(self) -> bytes:
+        found = {"requests": self.requests, "first_at": self.first_at, "bytes": self.bytes}
+        self.requests, self.bytes, self.first_at = 0, 0, None
+        body = json.dumps(found).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def _main(port: int) -> None:
-    server = await asyncio.start_server(_serve, "127.0.0.1", port, limit=2**26)
+    server = await asyncio.start_server(Sink().serve, "127.0.0.1", port, limit=2**26)
     async with server:
         await server.serve_forever()
 
