@@ -14,7 +14,8 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class FaultIn(BaseModel):
-    """`count` requests to `provider` get `kind`, each with `probability`; `seconds` is for latency, hang and 429."""
+    """`count` requests to `provider` get `kind`, each with `probability`; `seconds` is for latency, hang,
+    slow_drip and 429."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -39,6 +39,8 @@ async def broken_answer(request: Request, fault: Fault, honest: Response) -> Res
     if fault.kind is Kind.HANG:
         await _until_gone(request, fault.seconds)
         transport.abort()
+    elif fault.kind is Kind.SLOW_DRIP:
+        await _drip(request, transport, _wire_form(honest), fault.seconds)
     elif fault.kind is Kind.TRUNCATED:
         _say(transport, _cut(honest))
     elif fault.kind is Kind.GARBLED:
@@ -54,13 +56,27 @@ def _say(transport: asyncio.Transport, data: bytes) -> None:
     transport.close()
 
 
+async def _drip(request: Request, transport: asyncio.Transport, data: bytes, seconds: float) -> None:
+    """Say it over so many seconds, a byte at a time, as long as somebody listens."""
+    for number in range(len(data)):
+        await _until_gone(request, seconds / len(data))
+        if transport.is_closing():
+            return
+        transport.write(data[number : number + 1])
+    transport.close()
+
+
 def _cut(honest: Response) -> bytes:
     """Two thirds of the answer: in the middle of its head, or of its body when it has one."""
-    head = [f"HTTP/1.1 {honest.status_code} OK".encode()]
+    whole, body = _wire_form(honest), bytes(honest.body)
+    return whole[: len(whole) - len(body) + len(body) * 2 // 3] if body else whole[: len(whole) * 2 // 3]
+
+
+def _wire_form(honest: Response) -> bytes:
+    """Head and body as they go over the wire, for the last answer on a connection."""
+    head = [f"HTTP/1.1 {honest.status_code} OK".encode(), b"Connection: close"]
     head += [name + b": " + value for name, value in honest.raw_headers]
-    body = bytes(honest.body)
-    whole = b"\r\n".join(head) + b"\r\n\r\n"
-    return whole + body[: len(body) * 2 // 3] if body else whole[: len(whole) * 2 // 3]
+    return b"\r\n".join([*head, b"", b""]) + bytes(honest.body)
 
 
 async def _until_gone(request: Request, seconds: float) -> None:

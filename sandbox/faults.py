@@ -15,6 +15,7 @@ class Kind(StrEnum):
     ERROR_BEFORE = "500_before"
     ERROR_AFTER_ACCEPT = "500_after_accept"
     HANG = "hang"
+    SLOW_DRIP = "slow_drip"
     RESET_BEFORE = "reset_before"
     RESET_AFTER_ACCEPT = "reset_after_accept"
     TRUNCATED = "truncated"
@@ -27,6 +28,7 @@ class Kind(StrEnum):
         return self in (
             Kind.ERROR_AFTER_ACCEPT,
             Kind.HANG,
+            Kind.SLOW_DRIP,
             Kind.RESET_AFTER_ACCEPT,
             Kind.TRUNCATED,
             Kind.GARBLED,
@@ -35,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass
 class Fault:
-    """`count` requests, each with `probability`, get this; `seconds` are those of latency and hang."""
+    """`count` requests, each with `probability`, get this; `seconds` are those of latency, hang and slow drip."""
 
     provider: Provider
     kind: Kind

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from tasks.providers.bounded import BoundedTransport
 from tasks.providers.outcomes import NotTaken, RequestRefused, Unknown
 
 LONGEST_RETRY_AFTER = 3600.0
@@ -16,7 +17,7 @@ _MISCONFIGURED = (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtoc
 
 
 def make_client(timeout_seconds: float, connections: int) -> httpx.Client:
-    """A client that keeps its connections.
+    """A client that keeps its connections, and whose exchanges take at most `timeout_seconds` from first to last.
 
     Idle ones are dropped after 5 s, long before providers do, and the pool never hands out one that it sees closed.
     What is left is a connection that the other side closes while the request is on its way: nobody knows then
@@ -27,7 +28,12 @@ def make_client(timeout_seconds: float, connections: int) -> httpx.Client:
     )
     timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0))
     # Proxies of the environment are not for us: what leaves here carries personal data.
-    return httpx.Client(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+    return httpx.Client(
+        transport=BoundedTransport(timeout_seconds, limits),
+        timeout=timeout,
+        trust_env=False,
+        follow_redirects=False,
+    )
 
 
 def exchange(request: Callable[[], httpx.Response]) -> httpx.Response | NotTaken | RequestRefused | Unknown:

@@ -19,7 +19,11 @@ from sandbox.config import SandboxConfig, config_from_settings
 from sandbox.keys import ensure_keypair, sign_report
 from sandbox.sendgrid_validation import MAX_BODY_BYTES
 from sandbox.server import PortTaken, make_server, run
-from settings import Settings
+from settings import SendmodeProfile, Settings
+from tasks.providers.outcomes import BatchOutcome, MessageOutcome, Unknown
+from tasks.providers.sendgrid import SendGridMessenger
+from tasks.providers.sendmode import SendmodeMessenger
+from tasks.providers.sendmode_profiles import Sms
 from tests.integration.conftest import SENDGRID_KEY, SENDMODE_KEY, Sandbox
 
 PATIENCE = 20.0
@@ -375,6 +379,17 @@ class TestFaults:
             return send(client, mail())
         return client.post("/v1/messages", json=sms(), headers=SMS)
 
+    def deliver(self, url: str, provider: str, *, timeout: float) -> BatchOutcome | MessageOutcome:
+        """Post one message the way the engine does."""
+        if provider == "sendgrid":
+            with contextlib.closing(SendGridMessenger(url, SENDGRID_KEY, timeout_seconds=timeout)) as mailer:
+                return mailer.send(mail())
+        texter = SendmodeMessenger(
+            url, SENDMODE_KEY, profile=SendmodeProfile.V1, timeout_seconds=timeout, concurrency=1
+        )
+        with contextlib.closing(texter):
+            return texter.send(Sms("+353861234567", "Hi €", "TheShop", f"{UID}-1"))
+
     @pytest.mark.parametrize(("kind", "taken"), [("500_before", 0), ("500_after_accept", 1)])
     def test_500(self, sandbox: Sandbox, silent: httpx.Client, provider: str, kind: str, taken: int) -> None:
         sandbox.fail(provider, kind)
@@ -411,6 +426,27 @@ class TestFaults:
             self.post(silent, provider)
         silent.timeout = httpx.Timeout(10)
         assert counts(silent)["accepted"] == 1
+
+    def test_a_slow_drip_is_right_for_who_waits(
+        self, sandbox: Sandbox, silent: httpx.Client, provider: str
+    ) -> None:
+        sandbox.fail(provider, "slow_drip", seconds=1)
+        silent.timeout = httpx.Timeout(0.5)
+        before = time.monotonic()
+        assert self.post(silent, provider).is_success
+        assert time.monotonic() - before >= 1
+        assert counts(silent)["accepted"] == 1
+        assert self.post(silent, provider).is_success
+
+    def test_a_slow_drip_does_not_outlast_the_time_out(
+        self, sandbox: Sandbox, silent: httpx.Client, provider: str
+    ) -> None:
+        sandbox.fail(provider, "slow_drip", seconds=60)
+        before = time.monotonic()
+        assert isinstance(self.deliver(sandbox.url, provider, timeout=1), Unknown)
+        assert 1 <= time.monotonic() - before < 1.5
+        assert counts(silent)["accepted"] == 1
+        assert self.post(silent, provider).is_success
 
     def test_garbled(self, sandbox: Sandbox, silent: httpx.Client, provider: str) -> None:
         sandbox.fail(provider, "garbled")

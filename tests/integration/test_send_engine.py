@@ -94,7 +94,8 @@ def test_what_was_certainly_not_taken_is_sent_again(
 
 
 @pytest.mark.parametrize(
-    "kind", ["500_after_accept", "reset_after_accept", "truncated", "garbled", "hang", "500_before"]
+    "kind",
+    ["500_after_accept", "reset_after_accept", "truncated", "garbled", "hang", "slow_drip", "500_before"],
 )
 def test_what_may_have_been_taken_is_never_sent_again(
     send_engine: SendEngine, sandbox: Sandbox, given: Given, kind: str

@@ -1,6 +1,7 @@
 """A provider made of one socket: says exactly the bytes a test wants, or breaks off where it wants."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,17 @@ class Fault(Enum):
     RESET = auto()
     HANG = auto()
     """No answer until the server stops."""
+    DRIP = auto()
+    """A status line and headers without end, a byte every `DRIP_SECONDS`."""
+    DRIP_BODY = auto()
+    """A whole head at once, and a body a byte every `DRIP_SECONDS`."""
+
+
+DRIP_SECONDS = 0.02
+_DRIPS = {
+    Fault.DRIP: (b"", b"HTTP/1.1 202 Accepted\r\nX-Padding: " + b"x" * 10_000),
+    Fault.DRIP_BODY: (b"HTTP/1.1 202 Accepted\r\nContent-Length: 10000\r\n\r\n", b" " * 10_000),
+}
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,13 @@ def response(status: int, body: bytes = b"", **headers: str) -> bytes:
 
 
 @contextmanager
-def serving(answer: Answer | bytes | Fault) -> Iterator[Wire]:
-    """A server on a port of its own that gives `answer` to every request."""
+def serving(answer: Answer | bytes | Fault, *, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+    """A server on a port of its own that gives `answer` to every request; `tls` is its side of TLS, if it speaks that."""
     reply: Answer = answer if callable(answer) else lambda _request: answer
     stopped = threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        wire = Wire(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        scheme = "http" if tls is None else "https"
+        wire = Wire(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
         threads: list[threading.Thread] = []
 
         def accept() -> None:
@@ -69,6 +82,8 @@ def serving(answer: Answer | bytes | Fault) -> Iterator[Wire]:
                     connection.close()
                     return
                 wire.connections += 1
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True)
                 thread = threading.Thread(target=_talk, args=(connection, reply, wire, stopped), daemon=True)
                 thread.start()
                 threads.append(thread)
@@ -82,6 +97,26 @@ def serving(answer: Answer | bytes | Fault) -> Iterator[Wire]:
             # Wakes the acceptor: closing a listening socket does not end a blocked accept() everywhere.
             socket.create_connection(listener.getsockname()).close()
             acceptor.join(5)
+
+
+@contextmanager
+def reading_slowly(bytes_per_second: int) -> Iterator[str]:
+    """The address of a server that takes a request in so slowly, and never answers."""
+    stopped = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Little is on its way at a time; the default lets megabytes leave at once.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+        def read() -> None:
+            with listener.accept()[0] as connection:
+                while connection.recv(bytes_per_second // 50) and not stopped.wait(1 / 50):
+                    pass
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        stopped.set()
+        reader.join(5)
 
 
 def closed_port() -> str:
@@ -113,10 +148,23 @@ def _converse(
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         if isinstance(said, Fault):
+            if said in _DRIPS:
+                _drip(connection, *_DRIPS[said], stopped)
             return
         connection.sendall(said)
         if b"Content-Length" not in said or b"Connection: close" in said or b"X-Hang-Up" in said:
             return
+
+
+def _drip(connection: socket.socket, at_once: bytes, slowly: bytes, stopped: threading.Event) -> None:
+    try:
+        connection.sendall(at_once)
+        for number in range(len(slowly)):
+            if stopped.wait(DRIP_SECONDS):
+                return
+            connection.sendall(slowly[number : number + 1])
+    except OSError:  # the client has gone, as it should
+        return
 
 
 def _read(readline: Callable[[], bytes], read: Callable[[int], bytes]) -> Request | None:
