@@ -7,6 +7,7 @@ can look, stop it or go on after a crash.
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 from sqlalchemy import select, update
@@ -67,7 +68,7 @@ def sms_at_the_limit(database: Database, sink: str, flow_id: int, recipients: in
 
             last = 0
             while rows := _read(database, execution_id, last, EMAIL_BATCH):
-                texts = [render_whole(SMS, Part.SMS, _context(*row[3:], "")) for row in rows]
+                texts = [render_whole(SMS, Part.SMS, _context(row[3], row[4], row[5], "")) for row in rows]
                 await asyncio.gather(
                     *(
                         send(Sms(row[1], str(text), "Bench", str(row[0])))
@@ -100,7 +101,7 @@ def _context(first: str, last: str, custom: object, url: str) -> dict[str, objec
     return client_context({"first_name": first, "last_name": last, "custom_fields": custom}, url)
 
 
-def _read(database: Database, execution_id: int, last: int, size: int) -> Sequence[tuple[object, ...]]:
+def _read(database: Database, execution_id: int, last: int, size: int) -> Sequence[tuple[Any, ...]]:
     with database.reading() as session:
         rows = session.execute(
             select(
@@ -119,8 +120,8 @@ def _read(database: Database, execution_id: int, last: int, size: int) -> Sequen
         return [tuple(row) for row in rows]
 
 
-def _mark(database: Database, rows: Sequence[tuple[object, ...]]) -> int:
-    first_id, last_id = rows[0][0], rows[-1][0]
+def _mark(database: Database, rows: Sequence[tuple[Any, ...]]) -> int:
+    first_id, last_id = int(rows[0][0]), int(rows[-1][0])
     with database.transaction() as session:
         session.execute(
             update(Message)
@@ -128,5 +129,4 @@ def _mark(database: Database, rows: Sequence[tuple[object, ...]]) -> int:
             .values(state=MessageState.ACCEPTED)
             .execution_options(synchronize_session=False)
         )
-    assert isinstance(last_id, int)
     return last_id

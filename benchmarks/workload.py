@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
-from sqlalchemy import Integer, Select, cast, func, insert, literal, select, union_all
+from sqlalchemy import Integer, Select, cast, func, insert, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
 from db.models import Client, ClientList, ClientListMember, Flow, FlowStep, Template, TemplateVersion
@@ -113,11 +113,13 @@ def sink_report(url: str) -> dict[str, Any]:
 def _numbers(count: int) -> Any:
     """The numbers 0 .. count - 1 as a table, without a table of numbers in the database."""
     digits = union_all(*(select(literal(n).label("d")) for n in range(10))).subquery("digits")
-    places = [digits.alias(f"p{n}") for n in range(len(str(count - 1)))]
-    number: Any = sum(
-        (place.c.d * 10**power for power, place in enumerate(places[1:], start=1)), places[0].c.d
-    )
-    found: Select[Any] = select(cast(number, Integer).label("n")).select_from(*places)
+    first, *others = [digits.alias(f"p{n}") for n in range(len(str(count - 1)))]
+    number: Any = first.c.d
+    source: Any = first
+    for power, place in enumerate(others, start=1):
+        number += place.c.d * 10**power
+        source = source.join(place, true())
+    found: Select[Any] = select(cast(number, Integer).label("n")).select_from(source)
     table = found.subquery("number")
     return select(table.c.n).where(table.c.n < count).order_by(table.c.n).subquery("ordered")
 

@@ -25,6 +25,14 @@ import pymysql
 VARIABLE: Final = "ICS_TEST_DATABASE_URL"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+# What is committed survives kill -9 of the server, which tests do, but not a power cut, which they do not.
+_QUICK: Final = ("--innodb-buffer-pool-size=512M", "--innodb-flush-log-at-trx-commit=2")
+# For figures: each commit is flushed to the disk, as a server does by default, with memory as for a million clients.
+_DURABLE: Final = (
+    "--innodb-buffer-pool-size=2G",
+    "--innodb-log-file-size=512M",
+    "--innodb-flush-log-at-trx-commit=1",
+)
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/libexec:/opt/homebrew/bin"
 # Packages that bring a server. On Debian the core packages have the programs and start no service.
 _PACKAGES: Final = {
@@ -54,6 +62,7 @@ class Server:
     folder: Path
     port: int
     password: str = field(repr=False)
+    durable: bool = False
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -121,11 +130,9 @@ class Server:
             "--skip-name-resolve",
             "--skip-log-bin",
             "--character-set-server=utf8mb4",
-            "--innodb-buffer-pool-size=512M",
             "--max-connections=300",
             "--performance-schema=OFF",
-            # What is committed survives kill -9 of the server, which tests do, but not a power cut, which they do not.
-            "--innodb-flush-log-at-trx-commit=2",
+            *(_DURABLE if self.durable else _QUICK),
         ]
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
@@ -151,7 +158,7 @@ class Server:
 
 
 @contextmanager
-def throwaway_server() -> Iterator[Server]:
+def throwaway_server(*, durable: bool = False) -> Iterator[Server]:
     """A server that exists for the block, with an empty database `ics`.
 
     Raises:
@@ -159,7 +166,7 @@ def throwaway_server() -> Iterator[Server]:
     """
     binary = find_server()
     folder = Path(tempfile.mkdtemp(prefix="ics-test-db-"))
-    server = Server(binary, folder, _free_port(), password=secrets.token_hex(16))
+    server = Server(binary, folder, _free_port(), password=secrets.token_hex(16), durable=durable)
     try:
         _make_data(server)
         server.start()
@@ -189,9 +196,11 @@ def find_server() -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with `ICS_TEST_DATABASE_URL` set; returns its exit code."""
-    command = list(argv[1:] if argv[:1] == ["--"] else argv)
+    durable = argv[:1] == ["--durable"]
+    rest = argv[1:] if durable else argv
+    command = list(rest[1:] if rest[:1] == ["--"] else rest)
     if not command:
-        print("usage: python -m deployments.test_database -- COMMAND", file=sys.stderr)
+        print("usage: python -m deployments.test_database [--durable] -- COMMAND", file=sys.stderr)
         return 2
     if os.environ.get(VARIABLE):
         print(f"tests use the database of {VARIABLE}", flush=True)
@@ -199,7 +208,7 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
-        with throwaway_server() as server:
+        with throwaway_server(durable=durable) as server:
             print(f"tests use a private {Path(server.binary).name} on port {server.port}", flush=True)
             return _run(command, os.environ | {VARIABLE: server.url})
     except NoServer as error:
