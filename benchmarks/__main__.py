@@ -135,7 +135,7 @@ def _measure_peers(url: str, address: str, note: Callable[[Row], None]) -> None:
         except PeerMissing as missing:
             console.print(f"{name}: left out, {missing}")
         else:
-            note(Row(name, recipients, float(found["seconds"])))
+            note(Row(name, recipients, float(str(found["seconds"]))))
 
 
 if __name__ == "__main__":
