@@ -79,4 +79,5 @@ def test_three_workers_share_an_execution_and_everybody_gets_one_message(stack: 
 def _worker_of(flow_run_id: str) -> str:
     """The worker that ran it, by the log line with which it took it."""
     logs = call("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run_id]}}})
-    return next(line["message"].split("'")[1] for line in logs if "submitting flow run" in line["message"])
+    taken = (line["message"] for line in logs if "submitting flow run" in line["message"])
+    return str(next(taken).split("'")[1])
