@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks import bare, engine, peer_celery, peer_prefect
 from benchmarks.measured import Row
 from benchmarks.peer_work import PeerMissing
+from benchmarks.plot import draw
 from benchmarks.report import print_table, verdicts
 from benchmarks.workload import add_clients, add_flow, sink
 from db.engine import Database, Session, make_engine
@@ -64,6 +65,8 @@ def main() -> None:
     print_table(console, rows)
     for line in verdicts(rows):
         console.print(line)
+    if arguments.plot:
+        draw(rows, arguments.plot)
 
 
 def _populate(session: Session, sizes: tuple[int, ...]) -> dict[tuple[Channel, int], int]:
@@ -120,6 +123,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="10,000 recipients, no peers")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="recipients of the emails")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--plot", type=Path, help="also draw the figures into this SVG")
     parser.add_argument("--json", type=Path, help="also append the lines of JSON to this file")
     return parser.parse_args()
 

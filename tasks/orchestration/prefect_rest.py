@@ -1,4 +1,4 @@
-"""How we speak to Prefect's REST API: one client, short time-outs, two errors.
+"""How we speak to Prefect's REST API: one client, two errors.
 
 Plain HTTP and not Prefect's own client, because importing that takes seconds and a hundred megabytes, and
 every process of the API would pay for it to make a handful of calls.
@@ -14,7 +14,8 @@ import httpx
 from db.errors import IcsError
 from settings import get_settings
 
-_TIMEOUT: Final = httpx.Timeout(5.0, connect=1.0)
+# Nobody waits for these calls, and on SQLite Prefect answers late while it works off the events of many task runs.
+_TIMEOUT: Final = httpx.Timeout(20.0, connect=1.0)
 _BUSY_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts while Prefect answers 503: on SQLite it does so whenever two writers meet."""
 
