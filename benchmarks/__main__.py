@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bare, engine, peer_celery, peer_prefect
+from benchmarks import bare, engine, limits, peer_celery, peer_prefect
 from benchmarks.measured import Row
 from benchmarks.peer_work import PeerMissing
 from benchmarks.plot import draw
@@ -28,9 +28,10 @@ from db.states import Channel
 SIZES = (10_000, 100_000, 1_000_000)
 SMS_MESSAGES = 10_000
 SMALL = 50
+LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.items()}
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
-PARTS = ("starts", "engine", "bare", "sms", "peers")
+PARTS = ("starts", "engine", "bare", "sms", "limits", "peers")
 console = Console(highlight=False)
 
 
@@ -59,6 +60,8 @@ def main() -> None:
     with sink() as address:
         _measure_platform(url, address, flows, sizes, parts, note)
         _measure_bare(database, address, flows, sizes, parts, note)
+        for channel in Channel if "limits" in parts else ():
+            note(limits.keep_to_rate(url, address, channel, flows[channel, LIMITED[channel]]))
         if "peers" in parts:
             _measure_peers(url, address, note)
     database.engine.dispose()
@@ -72,6 +75,7 @@ def main() -> None:
 def _populate(session: Session, sizes: tuple[int, ...]) -> dict[tuple[Channel, int], int]:
     add_clients(session, max(*sizes, SMS_MESSAGES))
     wanted = [(Channel.EMAIL, size) for size in (SMALL, *sizes)] + [(Channel.SMS, SMS_MESSAGES)]
+    wanted += list(LIMITED.items())
     return {
         (channel, size): add_flow(session, f"{channel} to {size}", size, channel)
         for channel, size in dict.fromkeys(wanted)

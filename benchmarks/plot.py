@@ -21,7 +21,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ics", "font.size": 9})
     from matplotlib import pyplot
 
-    shown = [row for row in rows if "first_request_after" not in row.more or row.name.startswith("engine")]
+    shown = [row for row in rows if not row.name.startswith(("start", "limit"))]
     shown.sort(key=lambda row: row.per_second)
     figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(shown) + 1))
     labels = [f"{row.name}, {row.recipients:,}" for row in shown]

@@ -39,3 +39,11 @@ def verdicts(rows: Sequence[Row]) -> Iterator[str]:
     if "engine SMS" in by_name and "bare SMS, concurrent" in by_name:
         ratio = by_name["engine SMS"].per_second / by_name["bare SMS, concurrent"].per_second
         yield f"SMS of the bare limit: {ratio:.2f} (goal 0.6)"
+    for row in rows:
+        if "rate" in row.more:
+            most, bound = (
+                row.more["most_in_a_second"],
+                int(str(row.more["rate"])) + int(str(row.more["burst"])),
+            )
+            used = row.more["used"]
+            yield f"{row.name}: most in a second {most} (bound {bound}), used {used} (goal 0.9)"

@@ -1,6 +1,7 @@
 """The least a provider can be: reads a request, answers that it was taken. `python -m benchmarks.sink PORT`.
 
-`GET /` answers `{"requests": n, "first_at": seconds since the epoch of the first one, "bytes": n}` and starts anew.
+`GET /` answers `{"requests": n, "first_at": seconds since the epoch of the first one, "bytes": n}` and starts anew; `GET /times`
+answers when each request came.
 """
 
 import asyncio
@@ -25,14 +26,19 @@ class Sink:
         self.requests = 0
         self.bytes = 0
         self.first_at: float | None = None
+        self.times: list[float] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET /times"):
+                    writer.write(_json(self.times))
+                    continue
                 if head.startswith(b"GET"):
                     writer.write(self._report())
                     continue
+                self.times.append(time.time())
                 if self.first_at is None:
                     self.first_at = time.time()
                 found = _LENGTH.search(head)
@@ -47,9 +53,13 @@ class Sink:
 
     def _report(self) -> bytes:
         found = {"requests": self.requests, "first_at": self.first_at, "bytes": self.bytes}
-        self.requests, self.bytes, self.first_at = 0, 0, None
-        body = json.dumps(found).encode()
-        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        self.requests, self.bytes, self.first_at, self.times = 0, 0, None, []
+        return _json(found)
+
+
+def _json(document: object) -> bytes:
+    body = json.dumps(document).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def _main(port: int) -> None:

@@ -35,10 +35,12 @@ def names_for(channel: Channel, flow_id: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in time: `wait` seconds from now (of the database); single requests within it follow each other by
-    `interval` seconds. It was reserved, unless `is_reserved` is False: then it is too far away, and nothing was written."""
+    """A place in time: `wait` seconds from now (of the database), `length` seconds long; single requests within it
+    follow each other by `interval` seconds. It was reserved, unless `is_reserved` is False: then it is too far away,
+    and nothing was written."""
 
     wait: float
+    length: float = 0.0
     interval: float = 0.0
     is_reserved: bool = True
 
@@ -60,16 +62,17 @@ def reserve(
     wait = (begin - now).total_seconds()
     if wait > horizon:
         return Slot(wait, is_reserved=False)
-    interval = 0.0
+    length = interval = 0.0
     for limit in limits:
+        for rate, amount in ((limit.requests_per_second, requests), (limit.messages_per_second, messages)):
+            if rate:
+                length, interval = max(length, amount / rate), max(interval, 1 / rate)
         if limit.requests_per_second:
             limit.next_request_at = begin + timedelta(seconds=requests / limit.requests_per_second)
-            interval = max(interval, 1 / limit.requests_per_second)
         if limit.messages_per_second:
             limit.next_message_at = begin + timedelta(seconds=messages / limit.messages_per_second)
-            interval = max(interval, 1 / limit.messages_per_second)
     session.flush()
-    return Slot(wait, interval)
+    return Slot(wait, length, interval)
 
 
 def hold_off(session: Session, name: str, seconds: float) -> None:

@@ -39,6 +39,7 @@ class SendmodeMessenger:
         self._url = base_url + self._profile.path
         key = self._profile.authorization.format(key=api_key)
         self._headers = {"Authorization": key, "Content-Type": "application/json"}
+        self.concurrency = concurrency
         self._client = make_client(timeout_seconds, concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sendmode")
 

@@ -53,6 +53,11 @@ class Attempt(Protocol):
         """How many requests it takes to send all of them."""
         ...
 
+    @property
+    def burst(self) -> int:
+        """How many messages may leave at once."""
+        ...
+
     def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """Send exactly these messages at the pace. `deadline` (time.monotonic) is when the lease gets too short to
         begin a request."""

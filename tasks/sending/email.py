@@ -68,6 +68,10 @@ class EmailAttempt:
     def requests(self) -> int:
         return 1
 
+    @property
+    def burst(self) -> int:
+        return len(self.recipients)
+
     def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """One request for exactly these messages. Its time-out is far below the lease, so `deadline` is kept."""
         ids = sorted(message_ids)

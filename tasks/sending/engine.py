@@ -20,7 +20,7 @@ from db.queries import executions, leases, ledger
 from db.queries.transitions import ClaimedBatch
 from db.states import Channel, Exclusion
 from settings import Settings
-from tasks.sending.attempts import Attempt, ChannelSender, Record
+from tasks.sending.attempts import Attempt, ChannelSender, Record, return_batch
 from tasks.sending.limiter import MOST_HORIZON_SECONDS, Limiter, Pace
 
 log = structlog.get_logger()
@@ -91,25 +91,43 @@ class SendEngine:
         if message_ids:
             # A request that is begun must be able to end, and to be recorded, before the lease does.
             begin_until = deadline - 1.5 * self.settings.provider_timeout_seconds
-            self._record(batch, attempt.send(message_ids, pace=pace, deadline=begin_until), deadline)
+            record = self._send(batch, attempt, message_ids, pace, begin_until)
+            self._record(batch, record, deadline)
         return Step.WORKED
+
+    def _send(
+        self, batch: ClaimedBatch, attempt: Attempt, message_ids: set[int], pace: Pace, begin_until: float
+    ) -> Record:
+        """Send at the pace. The commit may have taken so long that the place is missed: then wait for another one."""
+        while time.monotonic() > pace.latest:
+            found = self._reserve(batch, attempt, begin_until)
+            if found is None or time.monotonic() > begin_until:
+                return lambda s: return_batch(s, batch, "no place within the rate limits", 0.0)
+            pace = found
+        return attempt.send(message_ids, pace=pace, deadline=begin_until)
 
     def _wait_for_place(self, batch: ClaimedBatch, attempt: Attempt) -> Pace | None:
         """Wait until the rate limits have room; None when that takes too long and the batch was given back.
 
         Last before `sending` is committed, so that suppressions are read after the wait.
         """
-        give_back_at = time.monotonic() + self.settings.batch_lease_seconds / 3
+        pace = self._reserve(batch, attempt, time.monotonic() + self.settings.batch_lease_seconds / 3)
+        if pace is None:
+            self.database.run(lambda s: ledger.give_back_claim(s, batch, delay_seconds=_LONGEST_WAIT_SECONDS))
+        return pace
+
+    def _reserve(self, batch: ClaimedBatch, attempt: Attempt, until: float) -> Pace | None:
+        """Wait for a place, at most until then (time.monotonic)."""
         while True:
-            found = self.limiter.reserve(batch, requests=attempt.requests, messages=len(attempt.ready))
+            found = self.limiter.reserve(
+                batch, requests=attempt.requests, messages=len(attempt.ready), burst=attempt.burst
+            )
             if isinstance(found, Pace):
                 time.sleep(max(0.0, found.begin_at - time.monotonic()))
                 return found
-            if time.monotonic() > give_back_at:
-                break
+            if time.monotonic() > until:
+                return None
             time.sleep(min(found, _LONGEST_WAIT_SECONDS))
-        self.database.run(lambda s: ledger.give_back_claim(s, batch, delay_seconds=_LONGEST_WAIT_SECONDS))
-        return None
 
     def _commit_sending(
         self, batch: ClaimedBatch, attempt: Attempt, excluded: Mapping[int, Exclusion]

@@ -17,10 +17,14 @@ REFRESH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Pace:
-    """When a batch's requests may begin (time.monotonic), and how many seconds one follows another."""
+    """When a batch's requests may begin (time.monotonic), and how many seconds one follows another.
+
+    Whoever is later than `latest` has missed the place: a burst more could then meet those of the places after it.
+    """
 
     begin_at: float
     interval: float = 0.0
+    latest: float = float("inf")
 
     def from_now(self) -> Callable[[int], float]:
         """When the request of a number (from 0) may begin. What began late ends late: it does not catch up, since
@@ -39,8 +43,11 @@ class Limiter:
     _read_at: float = float("-inf")
     _lock: Lock = field(default_factory=Lock)
 
-    def reserve(self, batch: ClaimedBatch, *, requests: int, messages: int) -> Pace | float:
-        """The pace of the batch, or for how many seconds there is no place for it."""
+    def reserve(self, batch: ClaimedBatch, *, requests: int, messages: int, burst: int) -> Pace | float:
+        """The pace of the batch, or for how many seconds there is no place for it.
+
+        `burst` is how many of its messages leave at once.
+        """
         names = [
             name for name in rate_limits.names_for(batch.channel, batch.flow_id) if name in self._active()
         ]
@@ -54,7 +61,8 @@ class Limiter:
         if not slot.is_reserved:
             return slot.wait - self.horizon_seconds
         # Counted from after the answer, so that it is late rather than early.
-        return Pace(time.monotonic() + slot.wait, slot.interval)
+        begin_at = time.monotonic() + slot.wait
+        return Pace(begin_at, slot.interval, begin_at + slot.length * burst / messages)
 
     def _active(self) -> frozenset[str]:
         with self._lock:

@@ -49,6 +49,7 @@ class SmsAttempt:
     failed: Mapping[int, str]
     parts: Mapping[int, int]
     post: Callable[..., list[MessageOutcome]]
+    concurrency: int
 
     @property
     def ready(self) -> Collection[int]:
@@ -57,6 +58,10 @@ class SmsAttempt:
     @property
     def requests(self) -> int:
         return len(self.messages)
+
+    @property
+    def burst(self) -> int:
+        return min(self.concurrency, len(self.messages))
 
     def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """One request per message; none is begun after `deadline`."""
@@ -152,7 +157,9 @@ class SmsSender:
             parts[key] = count
             reference = str(Reference(step.execution_uid, key))
             messages[key] = Sms(recipient.address, sms.text, step.sender_id, reference)
-        return SmsAttempt(batch, messages, failed, parts, self._messenger.send_many)
+        return SmsAttempt(
+            batch, messages, failed, parts, self._messenger.send_many, self._messenger.concurrency
+        )
 
     def _load_step(self, execution_id: int, step_id: int) -> SmsStep:
         with self._database.reading() as session:
