@@ -180,7 +180,7 @@ def programs(settings: Settings, *, sandbox: bool, environment: Mapping[str, str
             Program(
                 name="prefect",
                 command=(
-                    *(sys.executable, "-m", "prefect", "server", "start"),
+                    *(sys.executable, "-m", "deployments.prefect_server", "server", "start"),
                     *("--host", "127.0.0.1", "--port", port),
                 ),
                 environment={**server_environment(settings, os.environ), **environment},

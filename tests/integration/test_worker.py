@@ -3,17 +3,21 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployments.deploy import PROJECT, deploy_all
 from deployments.prefect_environment import server_environment, worker_environment
+from deployments.prefect_server import BUSY_SECONDS
 from deployments.program import Program, RunningProgram
 from settings import Settings, get_settings
 from tasks.orchestration import prefect_api
@@ -65,7 +69,10 @@ def server(server_settings: Settings) -> Iterator[RunningProgram]:
     port = str(server_settings.prefect_port)
     program = Program(
         name="prefect",
-        command=(sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port),
+        command=(
+            *(sys.executable, "-m", "deployments.prefect_server", "server", "start"),
+            *("--host", "127.0.0.1", "--port", port),
+        ),
         environment=server_environment(server_settings, {}),
         is_ready=lambda _: prefect_api_answers(server_settings.prefect_api_url),
         start_seconds=180.0,
@@ -79,8 +86,6 @@ def server(server_settings: Settings) -> Iterator[RunningProgram]:
 
 
 def prefect_api_answers(url: str) -> bool:
-    import httpx
-
     try:
         return httpx.get(f"{url}/health", timeout=1.0).is_success
     except httpx.HTTPError:
@@ -326,3 +331,19 @@ def test_a_schedule_that_prefect_does_not_understand_is_refused_and_leaves_the_o
 
 def test_a_run_that_prefect_does_not_know_has_no_state(api: Settings) -> None:
     assert prefect_api.run_state("00000000-0000-0000-0000-000000000000") is None
+
+
+def test_a_locked_database_of_prefect_is_waited_for_for_seconds_only(
+    api: Settings, server_settings: Settings
+) -> None:
+    """Prefect's own patience is a minute, in which it answers nobody."""
+    path = server_settings.home / "prefect" / "prefect.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        answer = httpx.post(f"{api.prefect_api_url}/flows/", json={"name": "while-locked"}, timeout=60.0)
+        took = time.monotonic() - started
+        other.execute("ROLLBACK")
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert took < 4 * BUSY_SECONDS
+    eventually(lambda: call("POST", "/flows/", {"name": "while-locked"}) is not None, "it answers again")
