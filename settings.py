@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     orphan_seconds: int = Field(30, ge=5, le=3600)
     max_batch_attempts: int = Field(8, ge=1, le=100)
     max_run_attempts: int = Field(20, ge=1, le=1000)
+    evidence_window_hours: int = Field(72, ge=0, le=24 * 90)
     webhook_max_age_seconds: int = Field(26 * 3600, ge=60)
     missed_grace_seconds: int = Field(300, ge=10)
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024)

@@ -78,13 +78,17 @@ class Exclusion(StrEnum):
 
 
 class Failure(StrEnum):
-    """Why a message failed for certain; a provider's own words follow after a colon."""
+    """Why a message failed for certain; a provider's own words follow after a colon.
+
+    `UNRESOLVED` alone is not certain: its outcome was unknown, and a person wrote it off.
+    """
 
     RENDER = "render"
     TOO_LARGE = "too_large"
     TOO_MANY_PARTS = "too_many_parts"
     REFUSED = "refused"
     GAVE_UP = "gave_up"
+    UNRESOLVED = "unresolved"
 
 
 class BatchState(StrEnum):
@@ -163,12 +167,14 @@ class MissedPolicy(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What gave up: a batch after its attempts, all requests of an execution, an execution's runs, an import."""
+    """What gave up: a batch after its attempts, all requests of an execution, an execution's runs, an import, or the
+    waiting for evidence about unknown messages."""
 
     SEND_BATCH = "send_batch"
     REQUEST_REFUSED = "request_refused"
     EXECUTION = "execution"
     IMPORT = "import"
+    UNKNOWN_OUTCOME = "unknown_outcome"
 
 
 class JobState(StrEnum):

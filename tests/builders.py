@@ -2,12 +2,15 @@
 
 import socket
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from db.dialect import utc_in
 from db.models import (
+    Batch,
     Client,
     ClientList,
     ClientListMember,
@@ -20,6 +23,7 @@ from db.models import (
 from db.queries import ledger
 from db.queries.executions import insert_execution, prepare_execution
 from db.queries.transitions import ClaimedBatch
+from db.queries.unknown import Decided, Decision, resend_unknown
 from db.states import Channel, FlowState
 
 HTML = "<p>Hello {{ client.first_name }}</p><p><a href='{{ unsubscribe_url }}'>unsubscribe</a></p>"
@@ -112,6 +116,19 @@ def to_sending(session: Session, batch: ClaimedBatch, *, lease_seconds: int = 60
     excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
     return ledger.commit_sending(
         session, batch, ready=ready, failed={}, excluded=excluded, lease_seconds=lease_seconds, **values
+    )
+
+
+def resend(session: Session, execution_id: int) -> Decided:
+    """Have all unknown messages sent again now, as a person would by a request."""
+    decision = Decision("Ada", token_id=1, before_evidence_window=True)
+    return resend_unknown(session, execution_id, decision, window=timedelta(hours=72))
+
+
+def age_batches(session: Session, *batch_ids: int, hours: float) -> None:
+    """As if these batches had last changed so long ago."""
+    session.execute(
+        update(Batch).where(Batch.id.in_(batch_ids)).values(updated_at=utc_in(-round(hours * 3600)))
     )
 
 

@@ -14,6 +14,7 @@ from db.errors import Invalid
 from db.models import Client
 from db.queries import clients
 from db.queries.pages import Page
+from db.queries.timelines import list_client_messages as list_timeline
 
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
@@ -65,11 +66,19 @@ def delete_client(database: DatabaseDep, client_id: ItemId) -> None:
 
 @router.get("/{client_id}/messages", responses=responses(404))
 def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep) -> PageOut[MessageOut]:
-    """Every message that was, or was not, sent to the client, and why."""
+    """Every message that was, or was not, sent to the client, and why; newest first.
+
+    The messages of a client who was deleted can still be read.
+    """
     with database.reading() as session:
-        clients.get_client(session, client_id)
-        found = clients.list_client_messages(session, client_id, after=page.cursor, limit=page.limit)
-        items = [MessageOut.of(message) for message in found.items]
+        try:
+            found = list_timeline(session, client_id, after=page.cursor, limit=page.limit)
+        except Invalid as error:
+            raise bad_parameter(error.field, error.message) from error
+    items = [
+        MessageOut.of(item.message, uid=item.uid, flow_id=item.flow_id, step=item.step)
+        for item in found.items
+    ]
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
 
 

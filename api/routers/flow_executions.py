@@ -7,11 +7,11 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep
 from api.errors import responses
 from api.schemas.base import PageOut
-from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut, ResendOut
-from db.engine import Database, Session
+from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut
+from db.engine import Database
 from db.queries import executions, webhooks
-from db.queries.approvals import insert_approval
 from db.queries.stats import find_counts, recount
+from db.queries.unknown import find_oldest_unknown
 from db.states import ExecutionState, MessageState
 from tasks.orchestration.sync import dispatch_execution
 
@@ -49,11 +49,14 @@ def get_stats(
     with database.reading() as session:
         executions.get_execution(session, execution_id)
         counts = find_counts(session, execution_id)
+        is_unknown = counts.messages[MessageState.UNKNOWN.value] > 0
+        oldest = find_oldest_unknown(session, execution_id) if is_unknown else None
         return ExecutionStats(
             execution_id=execution_id,
             messages=counts.messages,
             sms=counts.sms,
             exclusions=executions.count_exclusions(session, execution_id),
+            oldest_unknown_seconds=oldest,
             webhooks_waiting=webhooks.count_unapplied(session),
             is_equal_to_recount=counts == recount(session, execution_id) if verify else None,
         )
@@ -69,10 +72,14 @@ def list_messages(
     """The ledger of an execution: why each client did or did not get the message."""
     with database.reading() as session:
         execution = executions.get_execution(session, execution_id)
+        steps = {step.id: step.position for step in executions.list_steps(session, execution_id)}
         found = executions.list_messages(
             session, execution_id, after=page.cursor, limit=page.limit, state=state
         )
-    items = [MessageOut.of(message, execution.uid) for message in found.items]
+    items = [
+        MessageOut.of(message, uid=execution.uid, flow_id=execution.flow_id, step=steps[message.step_id])
+        for message in found.items
+    ]
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
 
 
@@ -99,29 +106,6 @@ def cancel_execution(database: DatabaseDep, execution_id: ItemId) -> ExecutionOu
     """Take back what is pending. What was sent stays sent."""
     database.run(lambda s: executions.cancel_execution(s, execution_id))
     return read_execution(database, execution_id)
-
-
-@router.post("/{execution_id}/unknown/resend", responses=responses(404, 409))
-def resend_unknown(
-    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, execution_id: ItemId
-) -> ResendOut:
-    """Send again what may have been sent: some clients may get it twice. Kept with the token's name and the time."""
-
-    def work(session: Session) -> ResendOut:
-        messages = executions.resend_unknown(session, execution_id)
-        approval = insert_approval(
-            session,
-            "resend_unknown",
-            approved_by=token.name,
-            execution_id=execution_id,
-            details={"messages": messages, "token_id": token.id},
-        )
-        return ResendOut(messages=messages, approval_id=approval.id)
-
-    result = database.run(work)
-    if result.messages:
-        background.add_task(dispatch_execution, database, execution_id)
-    return result
 
 
 def read_execution(database: Database, execution_id: int) -> ExecutionOut:

@@ -19,12 +19,13 @@ from db.queries import imports
 from db.queries.imports import Severity
 from tasks.imports.mapping import ColumnMapping
 from tasks.imports.plan import plan_import, preview_file, to_stored
-from tasks.imports.reject_csv import HEADER, csv_lines
 from tasks.orchestration.sync import dispatch_import
+from tasks.spreadsheets import BYTE_ORDER_MARK, csv_lines
 
 router = APIRouter(prefix="/api/member-imports", tags=["member imports"])
 
 _CSV_PAGE = 1000
+_CSV_HEADER = ("row", "severity", "column", "value", "reason", "message")
 Region = Annotated[
     str | None, Form(pattern="^[A-Z]{2}$", description="Country of phones in national form, e.g. IE.")
 ]
@@ -157,8 +158,7 @@ def _name(upload: UploadFile) -> str:
 
 
 def _csv(database: Database, import_id: int, severity: Severity | None) -> Iterator[str]:
-    # The mark tells Excel that this is UTF-8.
-    yield "\ufeff" + csv_lines([HEADER])
+    yield BYTE_ORDER_MARK + csv_lines([_CSV_HEADER])
     after: int | None = 0
     while after is not None:
         with database.reading() as session:

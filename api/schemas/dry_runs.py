@@ -46,11 +46,13 @@ class SmsSizesOut(Output):
 
 
 class SampleOut(Output):
-    """Who was rendered. `failures` are those of the sample that would not be sent, by reason."""
+    """Who was rendered. `failures` are those of the sample that would not be sent, by reason; `alone` those that take a
+    request of their own, since they have over 10,000 bytes of personal values."""
 
     recipients: int
     is_whole_audience: bool
     failures: dict[RenderProblem | Failure, int]
+    alone: int
 
 
 class DryRunOut(Output):
@@ -80,6 +82,7 @@ class DryRunOut(Output):
                 recipients=measured.sampled,
                 is_whole_audience=measured.is_whole,
                 failures=dict(measured.failures),
+                alone=measured.alone,
             )
             email = EmailSizesOut.model_validate(measured.email) if measured.email else None
             sms = SmsSizesOut.model_validate(measured.sms) if measured.sms else None

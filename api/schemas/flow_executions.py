@@ -72,23 +72,28 @@ class ExecutionItem(Output):
 class ExecutionStats(Output):
     """Counts of an execution. `is_equal_to_recount` is null unless `verify=true` asked for a recount of the ledger.
 
-    `webhooks_waiting` are webhooks of all executions that are stored but not applied yet.
+    `oldest_unknown_seconds` is the age of the oldest message whose outcome is unknown. `webhooks_waiting` are webhooks of
+    all executions that are stored but not applied yet.
     """
 
     execution_id: int
     messages: dict[str, int]
     sms: dict[str, int]
     exclusions: dict[str, int]
+    oldest_unknown_seconds: float | None
     webhooks_waiting: int
     is_equal_to_recount: bool | None
 
 
 class MessageOut(Output):
-    """One row of the ledger: why a client did or did not get this."""
+    """One row of the ledger: why a client did or did not get this. `step` is the position of the flow's step, `reference`
+    what providers know the message by, `feedback` what they reported."""
 
     id: int
-    reference: str | None
+    reference: str
     execution_id: int
+    flow_id: int
+    step: int
     client_id: int
     channel: Channel
     address: str | None
@@ -98,11 +103,13 @@ class MessageOut(Output):
     parts: int | None
 
     @classmethod
-    def of(cls, message: Message, uid: str | None = None) -> "MessageOut":
+    def of(cls, message: Message, *, uid: str, flow_id: int, step: int) -> "MessageOut":
         return cls(
             id=message.id,
-            reference=f"{uid}-{message.id}" if uid else None,
+            reference=f"{uid}-{message.id}",
             execution_id=message.execution_id,
+            flow_id=flow_id,
+            step=step,
             client_id=message.client_id,
             channel=message.channel,
             address=message.address,
@@ -111,10 +118,3 @@ class MessageOut(Output):
             feedback=Feedback(message.feedback).words,
             parts=message.parts,
         )
-
-
-class ResendOut(Output):
-    """What a person approved: the number of messages that are pending again."""
-
-    messages: int
-    approval_id: int

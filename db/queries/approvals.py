@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Approval
+from db.queries.pages import Page, page_of
 
 
 def insert_approval(
@@ -16,3 +18,9 @@ def insert_approval(
     session.add(approval)
     session.flush()
     return approval
+
+
+def list_approvals(session: Session, execution_id: int, *, after: int, limit: int) -> Page[Approval]:
+    """What was approved about an execution, in the order in which it was."""
+    query = select(Approval).where(Approval.execution_id == execution_id)
+    return page_of(session, query, Approval.id, after=after, limit=limit)

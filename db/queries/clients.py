@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.errors import Conflict, Invalid, NotFound
-from db.models import Client, ClientListMember, Message
+from db.models import Client, ClientListMember
 from db.queries.pages import Page, page_of
 
 MAX_CUSTOM_FIELDS = 100
@@ -54,12 +54,6 @@ def search_clients(session: Session, prefix: str, *, after: int, limit: int) -> 
     rows = session.scalars(query.order_by(Client.email).limit(limit + 1)).all()
     items = rows[:limit]
     return Page(items, items[-1].id if len(rows) > limit else None)
-
-
-def list_client_messages(session: Session, client_id: int, *, after: int, limit: int) -> Page[Message]:
-    """Everything a client was, or was not, sent: the ledger's rows."""
-    query = select(Message).where(Message.client_id == client_id)
-    return page_of(session, query, Message.id, after=after, limit=limit)
 
 
 def insert_client(session: Session, values: Mapping[str, Any]) -> Client:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
@@ -29,7 +29,6 @@ from db.queries.snapshot import insert_snapshot
 from db.queries.stats import move_stats
 from db.queries.transitions import inside, list_sending_ranges
 from db.states import (
-    BatchState,
     Channel,
     ExecutionState,
     JobKind,
@@ -135,7 +134,7 @@ def list_messages(
     elif state is MessageState.PENDING:
         query = query.where(Message.state == MessageState.PENDING, ~inside(sending))
     elif state is not None:
-        query = query.where(*_with_state(execution_id, state))
+        query = query.where(*with_state(execution_id, state))
     page = page_of(session, query, Message.id, after=after, limit=limit)
     for message in page.items:
         if message.state is MessageState.PENDING and any(a <= message.id <= b for a, b in sending):
@@ -157,7 +156,7 @@ def count_exclusions(session: Session, execution_id: int) -> dict[str, int]:
     """Excluded messages by reason."""
     rows = session.execute(
         select(Message.reason, func.count())
-        .where(*_with_state(execution_id, MessageState.EXCLUDED))
+        .where(*with_state(execution_id, MessageState.EXCLUDED))
         .group_by(Message.reason)
     )
     return {reason or "": count for reason, count in rows}
@@ -234,7 +233,7 @@ def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:
     """Messages that are not in a final state, counted in the ledger itself; those being sent count as pending."""
     counts = {
         state: session.scalars(
-            select(func.count()).select_from(Message).where(*_with_state(execution_id, state))
+            select(func.count()).select_from(Message).where(*with_state(execution_id, state))
         ).one()
         for state in (MessageState.PENDING, MessageState.UNKNOWN)
     }
@@ -324,42 +323,6 @@ def give_up_execution(session: Session, execution_id: int, *, most_runs: int) ->
     return True
 
 
-def resend_unknown(session: Session, execution_id: int) -> int:
-    """Unknown → pending, by a person's word (see `approvals`). Returns the number of messages."""
-    execution = lock_execution(session, execution_id)
-    if execution.state not in (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED):
-        raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
-    # Messages of a batch that is being sent again for its other messages have to wait until it is recorded.
-    resent = and_(
-        *_with_state(execution_id, MessageState.UNKNOWN),
-        ~inside(list_sending_ranges(session, execution_id)),
-    )
-    session.execute(
-        update(Batch)
-        .where(
-            Batch.execution_id == execution_id,
-            Batch.state.in_([BatchState.UNKNOWN, BatchState.DONE, BatchState.FAILED]),
-            exists().where(
-                resent,
-                Message.step_id == Batch.step_id,
-                Message.id.between(Batch.first_message_id, Batch.last_message_id),
-            ),
-        )
-        .values(state=BatchState.PENDING, attempts=0, not_before=None, token=Batch.token + 1)
-        .execution_options(synchronize_session=False)
-    )
-    moved: Any = session.execute(
-        update(Message)
-        .where(resent)
-        .values(state=MessageState.PENDING)
-        .execution_options(synchronize_session=False)
-    )
-    if execution.state is ExecutionState.SETTLING:
-        reopen_execution(session, execution_id)
-    move_stats(session, execution_id, {"unknown": -moved.rowcount, "pending": moved.rowcount})
-    return int(moved.rowcount)
-
-
 def list_settling(session: Session, *, among: Iterable[int]) -> Sequence[int]:
     """Those of the executions that only wait for evidence."""
     return session.scalars(
@@ -385,7 +348,7 @@ def get_summary(
     return row[0], row[1], row[2], row[3]
 
 
-def _with_state(execution_id: int, state: MessageState) -> tuple[ColumnElement[bool], ...]:
+def with_state(execution_id: int, state: MessageState) -> tuple[ColumnElement[bool], ...]:
     """Messages of an execution by their stored state, found by an index where they are few."""
     is_usual = state in (MessageState.PENDING, MessageState.ACCEPTED)
     special = Message.special_state.is_(None) if is_usual else Message.special_state == state.value

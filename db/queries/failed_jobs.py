@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.dialect import utc_now
 from db.errors import Conflict, NotFound
-from db.models import Batch, FailedJob, FlowExecution, Message
+from db.models import Batch, FailedJob, FlowExecution, Message, Stats
 from db.queries import executions, imports
 from db.queries.pages import Page, page_of
 from db.queries.stats import move_stats
@@ -185,11 +185,23 @@ def _import_again(session: Session, job: FailedJob) -> RetryEffect:
     return RetryEffect.DISPATCHED
 
 
+def _decide_unknown(session: Session, job: FailedJob) -> RetryEffect:
+    """What may have been sent is not sent again by a retry: that is a decision of its own, kept in `approvals`."""
+    execution = _lock_execution(session, job)
+    if session.get_one(Stats, execution.id, populate_existing=True).unknown:
+        path = f"/api/flow-executions/{execution.id}/unknown"
+        raise Conflict(
+            f"messages that may have been sent are sent again by POST {path}/resend, or written off by POST {path}/close"
+        )
+    return RetryEffect.NOTHING
+
+
 _RETRIES: Mapping[str, Callable[[Session, FailedJob], RetryEffect]] = {
     JobKind.SEND_BATCH: _send_batch_again,
     JobKind.REQUEST_REFUSED: _go_on,
     JobKind.EXECUTION: _begin_again,
     JobKind.IMPORT: _import_again,
+    JobKind.UNKNOWN_OUTCOME: _decide_unknown,
 }
 
 

@@ -119,8 +119,26 @@ def count_open_messages(session: Session, batch: ClaimedBatch) -> int:
 def hold_batches(session: Session, message_ids: Collection[int]) -> set[int]:
     """Hold the batches of these messages until the end of the transaction; returns the ids of those messages
     whose batch is in `sending`."""
+    batch_of = _batches_of(session, message_ids)
+    held: dict[int, BatchState] = {}
+    while missing := set(batch_of.values()) - held.keys():
+        held |= _hold(session, missing)
+        # One that was split before we held it has given some of its messages to another one.
+        batch_of = _batches_of(session, message_ids)
+    return {message_id for message_id, key in batch_of.items() if held[key] is BatchState.SENDING}
+
+
+def _hold(session: Session, batch_ids: Collection[int]) -> dict[int, BatchState]:
+    rows = session.execute(
+        select(Batch.id, Batch.state).where(Batch.id.in_(batch_ids)).order_by(Batch.id).with_for_update()
+    )
+    return dict(rows.tuples().all())
+
+
+def _batches_of(session: Session, message_ids: Collection[int]) -> dict[int, int]:
+    """The batch of each message: the last one that begins before it."""
     if not message_ids:
-        return set()
+        return {}
     newest = (
         select(Batch.id)
         .where(Batch.execution_id == Message.execution_id, Batch.first_message_id <= Message.id)
@@ -129,17 +147,8 @@ def hold_batches(session: Session, message_ids: Collection[int]) -> set[int]:
         .correlate(Message)
         .scalar_subquery()
     )
-    batch_of = dict(
-        session.execute(select(Message.id, newest).where(Message.id.in_(message_ids))).tuples().all()
-    )
-    held = session.execute(
-        select(Batch.id, Batch.state)
-        .where(Batch.id.in_(set(batch_of.values())))
-        .order_by(Batch.id)
-        .with_for_update()
-    )
-    sending = {batch_id for batch_id, state in held if state is BatchState.SENDING}
-    return {message_id for message_id, batch_id in batch_of.items() if batch_id in sending}
+    rows = session.execute(select(Message.id, newest).where(Message.id.in_(message_ids)))
+    return {message_id: batch_id for message_id, batch_id in rows if batch_id is not None}
 
 
 def list_sending_ranges(session: Session, execution_id: int) -> list[tuple[int, int]]:

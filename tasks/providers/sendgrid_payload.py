@@ -21,13 +21,15 @@ from sendgrid.helpers.mail import (
     ReplyTo,
 )
 
-from tasks.templates.personalization import CompiledEmail
+from tasks.templates.personalization import CompiledEmail, FilledEmail
 
 MAX_PERSONALIZATIONS = 1000
 MAX_BODY_BYTES = 30 * 1024 * 1024
 MAX_CATEGORIES = 10
 MAX_CATEGORY_CHARACTERS = 255
 MESSAGE_ARG = "ics_message"
+AnyEmail = CompiledEmail | FilledEmail
+"""What a request carries once: for all of its recipients, or as a whole for the only one."""
 _NOT_IN_NAMES = re.compile(r"[;,<>\"\s\x00-\x1f\x7f]+")
 
 
@@ -69,7 +71,7 @@ class MailSize:
     recipients: tuple[int, ...]
 
 
-def measure_mail(envelope: Envelope, email: CompiledEmail, recipients: Sequence[Personalization]) -> MailSize:
+def measure_mail(envelope: Envelope, email: AnyEmail, recipients: Sequence[Personalization]) -> MailSize:
     """How many bytes `build_mail` would make of these recipients, together or in part; any number of them.
 
     Raises:
@@ -81,7 +83,7 @@ def measure_mail(envelope: Envelope, email: CompiledEmail, recipients: Sequence[
     return MailSize(len(empty) - 1, tuple(size + 1 for size in sizes))
 
 
-def build_mail(envelope: Envelope, email: CompiledEmail, recipients: Sequence[Personalization]) -> bytes:
+def build_mail(envelope: Envelope, email: AnyEmail, recipients: Sequence[Personalization]) -> bytes:
     """The JSON body.
 
     Raises:
@@ -103,7 +105,7 @@ def clean_name(name: str) -> str:
     return _NOT_IN_NAMES.sub(" ", name).strip()[:200]
 
 
-def _constant_part(envelope: Envelope, email: CompiledEmail) -> dict[str, Any]:
+def _constant_part(envelope: Envelope, email: AnyEmail) -> dict[str, Any]:
     _check_constants(envelope, email)
     mail = Mail(
         from_email=From(envelope.from_email, clean_name(envelope.from_name) or None),
@@ -124,7 +126,7 @@ def _constant_part(envelope: Envelope, email: CompiledEmail) -> dict[str, Any]:
     return body | _settings(envelope)
 
 
-def _check_constants(envelope: Envelope, email: CompiledEmail) -> None:
+def _check_constants(envelope: Envelope, email: AnyEmail) -> None:
     if not email.subject.strip():
         raise PayloadInvalid("the subject is empty")
     if not (email.html or email.text):

@@ -44,6 +44,12 @@ class Attempt(Protocol):
         ...
 
     @property
+    def alone(self) -> Collection[int]:
+        """Messages that do not fit into a request with others. When there are any, nothing can be sent: the batch has to
+        be cut first."""
+        ...
+
+    @property
     def parts(self) -> Mapping[int, int]:
         """The sizes of SMS; empty for email."""
         ...

@@ -19,7 +19,7 @@ from db.queries.audience import (
 from db.states import Channel
 from settings import Settings
 from tasks.sending.configuration import ProviderNotConfigured, require_provider
-from tasks.sending.estimate import Limit, requests_needed, seconds_needed
+from tasks.sending.estimate import Limit, requests_alone, requests_needed, seconds_needed
 from tasks.sending.readiness import Missing, missing_of, refusal_of
 from tasks.sending.sample import SAMPLE_SIZE, Content, Measured, make_content
 from tasks.templates.liquid import CLIENT_FIELDS
@@ -120,13 +120,16 @@ def _with_audience(
         empty = count_empty(session, target, list(fields.values()))
         sample = sample_recipients(session, target, recipients=recipients, size=SAMPLE_SIZE)
         limits = rate_limits_of(session, target.flow_id, target.channel)
+    measured = content.measure(sample, recipients=recipients) if content is not None else None
     requests = requests_needed(target.channel, recipients, batch_size=settings.email_batch_size)
+    if measured is not None:
+        requests += requests_alone(measured.alone, recipients=recipients, sampled=measured.sampled)
     return replace(
         found,
         problems=[*found.problems, *_nobody(audience)],
         audience=audience,
         missing={path: count for path, count in zip(fields, empty, strict=True) if count},
-        measured=content.measure(sample, recipients=recipients) if content is not None else None,
+        measured=measured,
         requests=requests,
         seconds=seconds_needed(requests, recipients, limits),
     )

@@ -1,7 +1,7 @@
 """Email: a batch is one request of up to 1,000 personalizations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,10 +33,13 @@ from tasks.templates.context import client_context, client_fields
 from tasks.templates.footer import with_unsubscribe_link
 from tasks.templates.personalization import (
     CompiledEmail,
+    FilledEmail,
     RenderFailed,
     TooLarge,
     compile_email,
 )
+
+_PAYLOAD_TOO_LARGE = 413
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,15 @@ class EmailStep:
 
 @dataclass(frozen=True)
 class EmailAttempt:
-    """A rendered batch of email."""
+    """A rendered batch of email. `whole` is what its only recipient gets, whose values are too many for tags."""
 
     batch: ClaimedBatch
     step: EmailStep
     recipients: Mapping[int, Personalization]
     failed: Mapping[int, str]
     post: Callable[[bytes], BatchOutcome]
+    alone: Collection[int] = ()
+    whole: FilledEmail | None = None
     parts: Mapping[int, int] = field(default_factory=dict)
 
     @property
@@ -75,10 +80,11 @@ class EmailAttempt:
     def send(self, message_ids: set[int], *, pace: Pace, deadline: float) -> Record:
         """One request for exactly these messages. Its time-out is far below the lease, so `deadline` is kept."""
         ids = sorted(message_ids)
+        content = self.whole or self.step.email
         try:
-            body = build_mail(self.step.envelope, self.step.email, [self.recipients[key] for key in ids])
+            body = build_mail(self.step.envelope, content, [self.recipients[key] for key in ids])
         except PayloadInvalid as error:
-            return self._record_refusal(RequestRefused(str(error)))
+            return self._record_refusal(RequestRefused(str(error), _PAYLOAD_TOO_LARGE))
         return self._record_of(self.post(body), ids)
 
     def _record_of(self, outcome: BatchOutcome, ids: Sequence[int]) -> Record:
@@ -102,6 +108,10 @@ class EmailAttempt:
                 return lambda s: ledger.leave_unknown(s, batch, error=reason)
 
     def _record_refusal(self, refusal: RequestRefused) -> Record:
+        if self.whole is not None and refusal.status == _PAYLOAD_TOO_LARGE:
+            # It is this message that is too large, and no other: the execution goes on.
+            reasons = dict.fromkeys(self.recipients, f"{Failure.TOO_LARGE}: {refusal.reason}")
+            return lambda s: ledger.refuse_messages(s, self.batch, reasons)
         return refuse_request(self.batch, "SendGrid", refusal)
 
 
@@ -136,13 +146,25 @@ class EmailSender:
         step = self._step(batch.execution_id, batch.step_id)
         ready: dict[int, Personalization] = {}
         failed: dict[int, str] = {}
+        large: dict[int, tuple[Recipient, TooLarge]] = {}
         for recipient in recipients:
-            result = personalize(step, recipient, public_url=self._public_url, key=self._key)
-            if isinstance(result, Personalization):
-                ready[recipient.message_id] = result
-            else:
-                failed[recipient.message_id] = _why_failed(result)
-        return EmailAttempt(batch, step, ready, failed, self._messenger.send)
+            match personalize(step, recipient, public_url=self._public_url, key=self._key):
+                case Personalization() as personalization:
+                    ready[recipient.message_id] = personalization
+                case RenderFailed(reason):
+                    failed[recipient.message_id] = f"{Failure.RENDER}: {reason}"
+                case TooLarge() as too_large:
+                    large[recipient.message_id] = (recipient, too_large)
+        attempt = EmailAttempt(batch, step, ready, failed, self._messenger.send, alone=large.keys())
+        return attempt if ready or len(large) != 1 else self._whole(attempt, *next(iter(large.values())))
+
+    def _whole(self, attempt: EmailAttempt, recipient: Recipient, too_large: TooLarge) -> EmailAttempt:
+        """The request of one recipient alone, whose values stand in the content itself."""
+        step = attempt.step
+        reference, url = _reference_and_url(step, recipient, self._public_url, self._key)
+        alone = Personalization(recipient.address, _name(recipient), reference, {}, url)
+        whole = step.email.filled(too_large.values)
+        return replace(attempt, recipients={recipient.message_id: alone}, alone=(), whole=whole)
 
     def _load_step(self, execution_id: int, step_id: int) -> EmailStep:
         with self._database.reading() as session:
@@ -169,19 +191,21 @@ def personalize(
     step: EmailStep, recipient: Recipient, *, public_url: str, key: bytes
 ) -> Personalization | RenderFailed | TooLarge:
     """What one recipient gets. `key` signs the unsubscribe link."""
-    reference = str(Reference(step.execution_uid, recipient.message_id))
-    url = unsubscribe_url(public_url, key, reference)
+    reference, url = _reference_and_url(step, recipient, public_url, key)
     values = step.email.render(client_context(recipient.client, url))
     if isinstance(values, RenderFailed | TooLarge):
         return values
-    name = f"{recipient.client['first_name']} {recipient.client['last_name']}"
-    return Personalization(recipient.address, name, reference, values, url)
+    return Personalization(recipient.address, _name(recipient), reference, values, url)
 
 
-def _why_failed(result: RenderFailed | TooLarge) -> str:
-    if isinstance(result, RenderFailed):
-        return f"{Failure.RENDER}: {result.reason}"
-    return f"{Failure.TOO_LARGE}: {result.size_bytes} bytes of personal values, 10000 are allowed"
+def _reference_and_url(step: EmailStep, recipient: Recipient, public_url: str, key: bytes) -> tuple[str, str]:
+    """What the provider's events come back with, and the link to unsubscribe."""
+    reference = str(Reference(step.execution_uid, recipient.message_id))
+    return reference, unsubscribe_url(public_url, key, reference)
+
+
+def _name(recipient: Recipient) -> str:
+    return f"{recipient.client['first_name']} {recipient.client['last_name']}"
 
 
 def envelope_of(sender: Mapping[str, Any], category: str) -> Envelope:

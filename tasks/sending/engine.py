@@ -17,6 +17,7 @@ import structlog
 from db.engine import Database, DatabaseError
 from db.errors import StaleToken
 from db.queries import executions, leases, ledger
+from db.queries.splitting import split_batch
 from db.queries.transitions import ClaimedBatch
 from db.states import Channel, Exclusion
 from settings import Settings
@@ -84,6 +85,9 @@ class SendEngine:
             recipients = ledger.read_batch(session, batch, sender.fields(batch))
         excluded = {r.message_id: r.exclusion for r in recipients if r.exclusion}
         attempt = sender.render(batch, [r for r in recipients if not r.exclusion])
+        if attempt.alone:
+            self.database.run(lambda s: split_batch(s, batch, attempt.alone))
+            return Step.WORKED
         pace = self._wait_for_place(batch, attempt)
         if pace is None:
             return Step.WAITED

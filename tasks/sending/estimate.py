@@ -50,6 +50,12 @@ def requests_needed(channel: Channel, recipients: int, *, batch_size: int) -> in
     return math.ceil(recipients / batch_size) if channel is Channel.EMAIL else recipients
 
 
+def requests_alone(alone: int, *, recipients: int, sampled: int) -> int:
+    """Requests more when `alone` of the `sampled` recipients cannot share one: each takes its own, and cuts a batch in
+    two. At most so many: fewer where they stand side by side or at the end of a batch."""
+    return 2 * round(alone * recipients / sampled) if sampled else 0
+
+
 def seconds_needed(requests: int, messages: int, limits: Iterable[Limit]) -> float | None:
     """The least time in which so many requests with so many messages may leave; None when nothing limits them."""
     times = [

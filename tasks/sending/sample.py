@@ -25,11 +25,15 @@ _KEY = b"dry run"
 
 @dataclass(frozen=True)
 class Measured:
-    """`sampled` recipients were rendered, all of them when it `is_whole`; `failures` could not be sent, by reason."""
+    """`sampled` recipients were rendered, all of them when it `is_whole`; `failures` could not be sent, by reason.
+
+    `alone` are messages that take a request of their own, since their values are too many for one with others.
+    """
 
     sampled: int
     is_whole: bool
     failures: Mapping[RenderProblem | Failure, int]
+    alone: int = 0
     email: EmailSizes | None = None
     sms: SmsSizes | None = None
 
@@ -70,6 +74,7 @@ class EmailContent:
 
     def measure(self, sample: Sequence[Recipient], *, recipients: int) -> Measured:
         ready: dict[int, Personalization] = {}
+        alone = 0
         failures: Counter[RenderProblem | Failure] = Counter()
         for place, recipient in enumerate(sample):
             match personalize(self.step, recipient, public_url=self.public_url, key=_KEY):
@@ -78,7 +83,7 @@ class EmailContent:
                 case RenderFailed(problem=problem):
                     failures[problem] += 1
                 case TooLarge():
-                    failures[Failure.TOO_LARGE] += 1
+                    alone += 1
         size = measure_mail(self.step.envelope, self.step.email, list(ready.values()))
         is_whole = len(sample) >= recipients
         sizes = email_sizes(
@@ -88,7 +93,7 @@ class EmailContent:
             batch_size=self.batch_size,
             is_whole=is_whole,
         )
-        return Measured(len(sample), is_whole, dict(failures), email=sizes)
+        return Measured(len(sample), is_whole, dict(failures), alone=alone, email=sizes)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class SmsAttempt:
     concurrency: int
 
     @property
+    def alone(self) -> Collection[int]:
+        return ()
+
+    @property
     def ready(self) -> Collection[int]:
         return self.messages.keys()
 

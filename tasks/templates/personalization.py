@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from liquid import RenderContext
 from liquid.exceptions import LiquidError
@@ -51,6 +51,14 @@ class TooLarge:
 
     size_bytes: int
     values: Mapping[str, str]
+
+
+class FilledEmail(NamedTuple):
+    """An email as one recipient gets it: nothing in it is replaced any more."""
+
+    subject: str
+    html: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -96,12 +104,10 @@ class CompiledEmail:
     def _tag_characters(self) -> int:
         return sum(len(group.tag) for part in self.parts for group in part.groups)
 
-    def filled(self, values: Mapping[str, str]) -> tuple[str, str, str]:
-        """Subject, HTML and text of one recipient, with `values` in place of the tags."""
-        subject, html, text = (
-            self._part(part).filled(values) for part in (Part.SUBJECT, Part.HTML, Part.TEXT)
-        )
-        return subject, html, text
+    def filled(self, values: Mapping[str, str]) -> FilledEmail:
+        """What one recipient gets, with `values` in place of the tags."""
+        parts = (self._part(part).filled(values) for part in (Part.SUBJECT, Part.HTML, Part.TEXT))
+        return FilledEmail(*parts)
 
     def _part(self, wanted: Part) -> CompiledPart:
         return next(part for part in self.parts if part.part is wanted)

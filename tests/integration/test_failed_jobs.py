@@ -25,7 +25,7 @@ from db.states import (
     MessageState,
     RetryEffect,
 )
-from tests.builders import add_campaign, prepared, to_sending
+from tests.builders import add_campaign, prepared, resend, to_sending
 
 LEASE = 60
 
@@ -225,7 +225,7 @@ class TestBatch:
             )
         )
         give_up(database, execution_id)
-        database.run(lambda s: executions.resend_unknown(s, execution_id))
+        database.run(lambda s: resend(s, execution_id))
         assert states(database, execution_id) == {"pending": 1, "failed": 1}
         job_id = the_job(database).id
 

@@ -257,7 +257,7 @@ def test_only_a_person_sends_unknown_messages_again(database: Database) -> None:
     to_sending(database, batch)
     database.run(lambda s: ledger.leave_unknown(s, batch, error="reset"))
     database.run(lambda s: executions.settle_execution(s, execution_id))
-    assert database.run(lambda s: executions.resend_unknown(s, execution_id)) == 2
+    assert database.run(lambda s: builders.resend(s, execution_id)).messages == 2
     assert states(database, execution_id) == {"pending": 2}
     again = claim(database, execution_id)
     assert to_sending(database, again) == {again.first_message_id, again.last_message_id}

@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from db.engine import Database
-from tests.builders import add_campaign, prepared
+from db.models import Client, ClientListMember, FlowExecution
+from db.queries import ledger
+from db.states import Channel
+from tests.builders import add_campaign, add_clients, prepared, to_sending
 from tests.integration.api.answers import created, fields_of, walk
 
 
@@ -181,8 +185,47 @@ def test_a_deleted_client_is_gone_and_the_ledger_stays(api: TestClient, database
     messages = api.get(f"{url}/messages").json()["items"]
     assert [(item["execution_id"], item["state"]) for item in messages] == [(execution_id, "pending")]
     assert api.delete(url).status_code == 204
-    for gone in (api.get(url), api.patch(url, json={}), api.delete(url), api.get(f"{url}/messages")):
+    for gone in (api.get(url), api.patch(url, json={}), api.delete(url)):
         assert gone.status_code == 404
         assert gone.json()["detail"] == f"client {client_id} does not exist"
     ledger = api.get(f"/api/flow-executions/{execution_id}/messages").json()["items"]
     assert [item["client_id"] for item in ledger] == [client_id]
+    assert api.get(f"{url}/messages").json()["items"] == messages
+
+
+def test_only_of_a_client_who_never_was_there_are_no_messages_to_read(
+    api: TestClient, database: Database
+) -> None:
+    [client_id] = database.run(lambda s: add_clients(s, 1))
+    assert api.get(f"/api/clients/{client_id}/messages").json() == {"items": [], "next_cursor": None}
+    assert api.get(f"/api/clients/{client_id + 1}/messages").status_code == 404
+
+
+def test_the_messages_of_a_client_say_where_they_belong_and_come_newest_first(
+    api: TestClient, database: Database
+) -> None:
+    def given(s: Any) -> tuple[int, list[FlowExecution]]:
+        first = add_campaign(s, clients=2)
+        second = add_campaign(s, name="Autumn", channel=Channel.SMS)
+        clients = list(s.scalars(select(Client.id).order_by(Client.id)))
+        s.add_all([ClientListMember(client_list_id=second.client_list.id, client_id=key) for key in clients])
+        s.flush()
+        return clients[0], [prepared(s, campaign) for campaign in (first, second, first)]
+
+    client_id, made = database.run(given)
+    batch = database.run(lambda s: ledger.claim_batch(s, made[1].id, lease_seconds=60))
+    assert batch is not None
+    database.run(lambda s: to_sending(s, batch))
+
+    items = walk(api, f"/api/clients/{client_id}/messages")
+    assert [item["execution_id"] for item in items] == [made[2].id, made[1].id, made[0].id]
+    assert [item["state"] for item in items] == ["pending", "sending", "pending"]
+    assert [item["channel"] for item in items] == ["email", "sms", "email"]
+    assert {(item["flow_id"], item["step"]) for item in items} == {
+        (execution.flow_id, 1) for execution in made
+    }
+    assert items[1]["reference"] == f"{made[1].uid}-{items[1]['id']}"
+    other = api.get(f"/api/clients/{client_id + 1}/messages").json()["items"][0]["id"]
+    for cursor in (other, 10**6):
+        answer = api.get(f"/api/clients/{client_id}/messages", params={"cursor": cursor})
+        assert list(fields_of(answer)) == ["query.cursor"]

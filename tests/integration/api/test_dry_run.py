@@ -136,6 +136,7 @@ def test_an_email_dry_run_tells_what_the_send_does(api: TestClient, database: Da
         "recipients": 9,
         "is_whole_audience": True,
         "failures": {"template_error": counts["failed"]},
+        "alone": 0,
     }
     assert (counts["failed"], counts["accepted"]) == (1, 8)
     # Ids of messages go on where the database left off; the dry run's have one digit, as on an empty one.
@@ -329,7 +330,9 @@ def test_subjects_and_values_that_are_too_long_are_counted(
         return campaign.flow.id
 
     found = dry_run(api, database.run(given))
-    assert found["sample"]["failures"] == {"subject_too_long": 1, "subject_empty": 1, "too_large": 1}
+    assert found["sample"]["failures"] == {"subject_too_long": 1, "subject_empty": 1}
+    assert found["sample"]["alone"] == 1
+    assert found["requests"] == 3
 
 
 def test_reasons_say_nothing_of_the_clients_data(
@@ -374,7 +377,7 @@ def test_an_audience_larger_than_the_sample_is_extrapolated(
 ) -> None:
     flow_id = database.run(lambda s: add_campaign(s, clients=2_100)).flow.id
     found = dry_run(api, flow_id)
-    assert found["sample"] == {"recipients": 1_000, "is_whole_audience": False, "failures": {}}
+    assert found["sample"] == {"recipients": 1_000, "is_whole_audience": False, "failures": {}, "alone": 0}
     sizes = found["email"]
     full = sizes["constant_bytes"] + BATCH_SIZE * sizes["bytes_per_recipient_mean"]
     assert sizes["largest_request_bytes"] == pytest.approx(full, abs=1)

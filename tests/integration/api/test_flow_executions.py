@@ -94,7 +94,9 @@ def test_sending_unknown_messages_again_is_a_recorded_decision(
     assert batch is not None
     database.run(lambda s: to_sending(s, batch))
     database.run(lambda s: ledger.leave_unknown(s, batch, error="reset"))
-    answer = api.post(f"/api/flow-executions/{sending}/unknown/resend").json()
+    answer = api.post(
+        f"/api/flow-executions/{sending}/unknown/resend", json={"before_evidence_window": True}
+    ).json()
     assert answer["messages"] == 2
     assert answer["approval_id"] >= 1
     stats = api.get(f"/api/flow-executions/{sending}/stats?verify=true").json()

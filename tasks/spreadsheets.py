@@ -1,10 +1,12 @@
-"""Rejects as CSV. Their values come from a stranger's file and end up in a spreadsheet program."""
+"""CSV for spreadsheet programs. Its values come from strangers: from files, and from what clients are called."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 
-HEADER = ("row", "severity", "column", "value", "reason", "message")
+BYTE_ORDER_MARK = "\ufeff"
+"""Tells Excel that a file is UTF-8."""
+
 # OWASP, "CSV Injection": cells that begin like this are run as formulas, unless a quote stands before them.
 _WIDE = ("\uff1d", "\uff0b", "\uff0d", "\uff20")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *_WIDE)

@@ -1,11 +1,11 @@
-"""Rejects as CSV for spreadsheet programs."""
+"""CSV for spreadsheet programs."""
 
 import csv
 import io
 
 import pytest
 
-from tasks.imports.reject_csv import csv_lines, defused
+from tasks.spreadsheets import csv_lines, defused
 
 
 @pytest.mark.parametrize(
