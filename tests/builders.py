@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import Engine, insert, update
 from sqlalchemy.orm import Session
 
+from db.base import Base, table
 from db.dialect import utc_in
 from db.models import (
     Batch,
@@ -130,6 +131,14 @@ def age_batches(session: Session, *batch_ids: int, hours: float) -> None:
     session.execute(
         update(Batch).where(Batch.id.in_(batch_ids)).values(updated_at=utc_in(-round(hours * 3600)))
     )
+
+
+def empty(engine: Engine) -> None:
+    """Delete all rows but those that the migrations put there."""
+    with engine.begin() as connection:
+        for each in reversed(Base.metadata.sorted_tables):
+            if each.name != table("gates"):
+                connection.execute(each.delete())
 
 
 def free_port() -> int:

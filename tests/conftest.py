@@ -15,15 +15,13 @@ from settings import Settings, get_settings
 # still come from the environment, so that the suite can be run with another one.
 Settings.model_config["env_file"] = None
 
-from db.base import Base, table  # noqa: E402
 from db.engine import get_database, make_engine, session_factory  # noqa: E402
 from db.migrate import upgrade  # noqa: E402
+from tests.builders import empty  # noqa: E402
 
 SERVER_URL = os.environ.get("ICS_TEST_DATABASE_URL", "")
 FOREIGN = ("ICS_", "SENDGRID_", "SENDMODE_", "PREFECT_")
 FIXED = ("ICS_TEST_DATABASE_URL", "ICS_TABLE_PREFIX")
-# Rows that the migrations put there.
-SEEDED = (table("gates"),)
 
 # The same commit passes or fails always; `--hypothesis-profile=search` looks for more. No time limit for an example:
 # a busy machine is no failure.
@@ -76,7 +74,7 @@ def database_url(request: pytest.FixtureRequest, _migrated: dict[str, str]) -> s
     if url is None:
         pytest.skip("NOT TESTED on MariaDB or MySQL: run `make test`, or set ICS_TEST_DATABASE_URL")
     engine = make_engine(url)
-    _empty(engine)
+    empty(engine)
     engine.dispose()
     return url
 
@@ -110,10 +108,3 @@ def _on_server(statement: str) -> None:
     with server.connect() as connection:
         connection.execute(text(statement))
     server.dispose()
-
-
-def _empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for each in reversed(Base.metadata.sorted_tables):
-            if each.name not in SEEDED:
-                connection.execute(each.delete())
