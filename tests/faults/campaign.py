@@ -1,0 +1,71 @@
+"""The campaign of a scenario: clients that nobody else has, a list, a flow, and an execution that waits for a worker."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, literal, select
+from sqlalchemy.orm import Session
+
+from db.engine import Database
+from db.models import Client, ClientListMember, Flow
+from db.queries.executions import insert_execution
+from db.states import Channel, Consent
+from tests.builders import add_campaign
+
+DENIED_EVERY = 50
+"""One in so many clients has denied consent: the snapshot excludes them, and nothing may ever go to them."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An execution over `clients` clients; their addresses by number, of the campaign's channel."""
+
+    execution_id: int
+    uid: str
+    flow_id: int
+    channel: Channel
+    addresses: list[str]
+
+
+def open_campaign(database: Database, name: str, *, channel: Channel, clients: int, first: int) -> Opened:
+    """A queued execution. `first` numbers the clients: no two campaigns of a database may share a number."""
+
+    def work(session: Session) -> Opened:
+        campaign = add_campaign(session, channel=channel, name=name)
+        rows = [_client(number) for number in range(first, first + clients)]
+        session.execute(insert(Client), rows)
+        members = select(literal(campaign.client_list.id), Client.id).where(
+            Client.identity_key.in_([row["identity_key"] for row in rows])
+        )
+        session.execute(insert(ClientListMember).from_select(["client_list_id", "client_id"], members))
+        field = "email" if channel is Channel.EMAIL else "phone"
+        return _open(session, campaign.flow, channel, [row[field] for row in rows])
+
+    return database.run(work)
+
+
+def open_again(database: Database, earlier: Opened) -> Opened:
+    """One more execution of the same flow."""
+    return database.run(
+        lambda s: _open(s, s.get_one(Flow, earlier.flow_id), earlier.channel, earlier.addresses)
+    )
+
+
+def _open(session: Session, flow: Flow, channel: Channel, addresses: list[str]) -> Opened:
+    execution = insert_execution(session, flow)
+    return Opened(execution.id, execution.uid, flow.id, channel, addresses)
+
+
+def _client(number: int) -> dict[str, Any]:
+    consent = Consent.DENIED if number % DENIED_EVERY == DENIED_EVERY - 1 else Consent.GRANTED
+    return {
+        "identity_key": f"client{number}@example.com",
+        "email": f"client{number}@example.com",
+        "phone": f"+35387{number:07d}",
+        "first_name": f"Client{number}",
+        "last_name": "O'Neill",
+        "email_consent": consent,
+        "sms_consent": consent,
+        "tags": [],
+        "custom_fields": {},
+    }

@@ -1,0 +1,71 @@
+"""Ways to break the engine on purpose, in a worker's process only: the suite has to fail under each of them."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from db.dialect import utc_now
+from db.models import Batch, Message
+from db.queries import leases, ledger
+from db.queries.stats import move_stats
+from db.states import BatchState, MessageState
+
+VARIABLE = "ICS_FAULT_SABOTAGE"
+
+
+class Sabotage(StrEnum):
+    RECLAIM_SENDING = "reclaim-sending"
+    SKIP_SUPPRESSIONS = "skip-suppressions"
+
+
+def commit(sabotage: Sabotage) -> None:
+    """Replace the function of the product that the sabotage is about."""
+    _WAYS[sabotage]()
+
+
+def _reclaim_sending() -> None:
+    """What most queues do: a batch whose holder is silent for longer than its lease is given to somebody else."""
+    leases.expire_sending = _reclaim
+
+
+def _reclaim(session: Session, execution_id: int) -> int:
+    expired = session.execute(
+        select(Batch.id, Batch.first_message_id, Batch.last_message_id)
+        .where(
+            Batch.execution_id == execution_id,
+            Batch.state == BatchState.SENDING,
+            Batch.lease_until < utc_now(),
+        )
+        .with_for_update()
+    ).all()
+    for batch_id, first, last in expired:
+        session.execute(
+            update(Batch)
+            .where(Batch.id == batch_id)
+            .values(state=BatchState.PENDING, token=Batch.token + 1, lease_until=None)
+        )
+        count = session.scalars(
+            select(func.count())
+            .select_from(Message)
+            .where(Message.id.between(first, last), Message.state == MessageState.PENDING)
+        ).one()
+        move_stats(session, execution_id, {"sending": -count, "pending": count})
+    return len(expired)
+
+
+def _skip_suppressions() -> None:
+    """Trust the snapshot: whoever unsubscribes after it is written to."""
+
+    def nobody(*_: Any) -> dict[int, Any]:
+        return {}
+
+    ledger._suppressed_now = nobody
+
+
+_WAYS: Mapping[Sabotage, Callable[[], None]] = {
+    Sabotage.RECLAIM_SENDING: _reclaim_sending,
+    Sabotage.SKIP_SUPPRESSIONS: _skip_suppressions,
+}

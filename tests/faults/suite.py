@@ -1,0 +1,98 @@
+"""Runs scenarios in a bounded time: the light ones side by side, those with Prefect's whole stack after them."""
+
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from deployments.test_database import throwaway_server
+from tests.faults.rig import Rig, open_rig
+from tests.faults.run import Outcome, Run
+from tests.faults.sabotage import Sabotage
+from tests.faults.scenarios import Place, Scenario
+
+SIDE_BY_SIDE: Final = 2
+"""Scenarios mostly wait for leases, so two of them share two cores without disturbing each other."""
+LIGHT_SECONDS: Final = 30.0
+"""None is begun with less time left than this."""
+
+
+@dataclass
+class Suite:
+    """What was run, and what there was no time for (or did not run for another reason)."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass
+class LightRunner:
+    """Threads that take scenarios from one queue, each with a rig of its own."""
+
+    server_url: str
+    seed: int
+    deadline: float
+    sabotage: Sabotage | None
+    say: Callable[[Outcome], None]
+    suite: Suite
+
+    def run(self, scenarios: Sequence[Scenario]) -> None:
+        waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
+        # The longest first, so that the threads end together.
+        for scenario in sorted(scenarios, key=lambda each: each.place is Place.RIG):
+            waiting.put(scenario)
+        count = min(SIDE_BY_SIDE, len(scenarios))
+        threads = [threading.Thread(target=self._work, args=(waiting,)) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work(self, waiting: "queue.SimpleQueue[Scenario]") -> None:
+        with ExitStack() as stack, suppress(queue.Empty):
+            rig: Rig | None = None
+            while True:
+                scenario = waiting.get_nowait()
+                if time.monotonic() + LIGHT_SECONDS > self.deadline:
+                    self.suite.left_out.append(scenario.name)
+                    continue
+                try:
+                    if scenario.place is Place.OWN_SERVER:
+                        with own_server_rig(self.seed) as own:
+                            self._execute(own, scenario)
+                        continue
+                    if rig is None:
+                        rig = stack.enter_context(self._rig())
+                    self._execute(rig, scenario)
+                except Exception as error:
+                    self.suite.errors.append(f"{scenario.name}: {type(error).__name__}: {error}")
+
+    def _execute(self, rig: Rig, scenario: Scenario) -> None:
+        outcome = Run(rig, scenario, seed=self.seed, way=self.sabotage).execute()
+        self.suite.outcomes.append(outcome)
+        self.say(outcome)
+
+    @contextmanager
+    def _rig(self) -> Iterator[Rig]:
+        with (
+            tempfile.TemporaryDirectory(prefix="ics-faults-") as home,
+            open_rig(self.server_url, Path(home), seed=self.seed) as rig,
+        ):
+            yield rig
+
+
+@contextmanager
+def own_server_rig(seed: int) -> Iterator[Rig]:
+    """A rig whose database server may be killed."""
+    with (
+        throwaway_server() as server,
+        tempfile.TemporaryDirectory(prefix="ics-faults-") as home,
+        open_rig(server.url, Path(home), seed=seed, server=server) as rig,
+    ):
+        yield rig
