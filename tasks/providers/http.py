@@ -55,8 +55,12 @@ def was_redirected(response: httpx.Response) -> bool:
 
 def retry_after(response: httpx.Response, now: datetime | None = None) -> float | None:
     """Seconds until the provider wants to be asked again: Retry-After (RFC 9110), or SendGrid's
-    X-RateLimit-Reset (epoch seconds). Between 0 and an hour; None when it does not say."""
-    moment = now or datetime.now(UTC)
+    X-RateLimit-Reset (epoch seconds). Between 0 and an hour; None when it does not say.
+
+    Moments are the provider's, so they are measured against its own clock, the answer's Date: by the clock of a worker
+    that is an hour behind, the provider would want an hour of silence. `now` stands in where there is no Date.
+    """
+    moment = _moment(response.headers.get("Date")) or now or datetime.now(UTC)
     said = response.headers.get("Retry-After")
     if said is not None:
         seconds = _seconds_or_date(said, moment)
@@ -70,13 +74,17 @@ def _seconds_or_date(said: str, now: datetime) -> float | None:
     number = _number(said)
     if number is not None:
         return number
+    moment = _moment(said)
+    return None if moment is None else (moment - now).total_seconds()
+
+
+def _moment(date: str | None) -> datetime | None:
+    """An HTTP date (RFC 9110 5.6.7), None when it is none."""
     try:
-        moment = parsedate_to_datetime(said)
+        moment = parsedate_to_datetime(date or "")
     except (ValueError, TypeError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - now).total_seconds()
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(text: str | None) -> float | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -224,6 +225,13 @@ class TestRetryAfter:
     )
     def test_is_between_zero_and_an_hour(self, headers: dict[str, str], seconds: float | None) -> None:
         assert retry_after(httpx.Response(429, headers=headers), self.NOW) == seconds
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_does_not_depend_on_the_workers_clock(self, hours: int) -> None:
+        reset = str(int(self.NOW.timestamp()) + 5)
+        headers = {"X-RateLimit-Reset": reset, "Date": format_datetime(self.NOW, usegmt=True)}
+        wrong = self.NOW + timedelta(hours=hours)
+        assert retry_after(httpx.Response(429, headers=headers), wrong) == 5.0
 
 
 def test_every_status_has_an_outcome() -> None:
