@@ -1,4 +1,4 @@
-"""The campaign of a scenario: clients that nobody else has, a list, a flow, and an execution that waits for a worker."""
+"""The campaign of a scenario: clients that nobody else has, a flow to them, and an execution that waits for a worker."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +17,27 @@ DENIED_EVERY = 50
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An execution over `clients` clients; their addresses by number, of the campaign's channel."""
+class Audience:
+    """An active flow with one send step, and the addresses of its clients, of the flow's channel."""
 
-    execution_id: int
-    uid: str
     flow_id: int
     channel: Channel
     addresses: list[str]
 
 
-def open_campaign(database: Database, name: str, *, channel: Channel, clients: int, first: int) -> Opened:
-    """A queued execution. `first` numbers the clients: no two campaigns of a database may share a number."""
+@dataclass(frozen=True)
+class Opened:
+    """An execution of a flow; `uid` begins the references of its messages."""
 
-    def work(session: Session) -> Opened:
+    execution_id: int
+    uid: str
+    audience: Audience
+
+
+def add_audience(database: Database, name: str, *, channel: Channel, clients: int, first: int) -> Audience:
+    """A flow and its clients. `first` numbers the clients: no two audiences of a database may share a number."""
+
+    def work(session: Session) -> Audience:
         campaign = add_campaign(session, channel=channel, name=name)
         rows = [_client(number) for number in range(first, first + clients)]
         session.execute(insert(Client), rows)
@@ -39,21 +46,19 @@ def open_campaign(database: Database, name: str, *, channel: Channel, clients: i
         )
         session.execute(insert(ClientListMember).from_select(["client_list_id", "client_id"], members))
         field = "email" if channel is Channel.EMAIL else "phone"
-        return _open(session, campaign.flow, channel, [row[field] for row in rows])
+        return Audience(campaign.flow.id, channel, [row[field] for row in rows])
 
     return database.run(work)
 
 
-def open_again(database: Database, earlier: Opened) -> Opened:
-    """One more execution of the same flow."""
-    return database.run(
-        lambda s: _open(s, s.get_one(Flow, earlier.flow_id), earlier.channel, earlier.addresses)
-    )
+def open_campaign(database: Database, audience: Audience) -> Opened:
+    """A queued execution of the flow, which waits for somebody to prepare it."""
 
+    def work(session: Session) -> Opened:
+        execution = insert_execution(session, session.get_one(Flow, audience.flow_id))
+        return Opened(execution.id, execution.uid, audience)
 
-def _open(session: Session, flow: Flow, channel: Channel, addresses: list[str]) -> Opened:
-    execution = insert_execution(session, flow)
-    return Opened(execution.id, execution.uid, flow.id, channel, addresses)
+    return database.run(work)
 
 
 def _client(number: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Question:
     """What is to be checked.
 
     `intended`: clients of the list. `suppressed`: address -> the database's clock (epoch seconds) after its
-    suppression had been committed. `commits`: logs of what workers committed as `sending` (see `hooks.CommitLog`);
+    suppression had been committed. `once_unknown`: messages that somebody saw in the state `unknown`. `commits`: logs of what workers committed as `sending` (see `hooks.CommitLog`);
     None where no worker keeps one. `bound`: the most messages that the fired faults may have left in doubt.
     """
 
@@ -42,6 +42,7 @@ class Question:
     execution_id: int
     intended: int
     bound: int
+    once_unknown: frozenset[int] = frozenset()
     suppressed: Mapping[str, float] = field(default_factory=dict)
     commits: Path | None = None
 
@@ -50,7 +51,7 @@ class Question:
 class Findings:
     """`recipients` are those that the snapshot did not exclude; `accepted` is the journal's count of messages.
 
-    `oldest_unknown` in seconds. `resolved` messages were accepted by evidence alone: no answer was recorded.
+    `oldest_unknown` in seconds. `resolved` messages were unknown once and are accepted: evidence came.
     """
 
     state: str
@@ -101,7 +102,10 @@ def check(question: Question) -> Findings:
     late = list(_sent_after_unsubscribe(question, entries))
     states = Counter(message["state"] for message in ledger.messages.values())
     unknown = states["unknown"]
-    resolved = sum(1 for key, message in ledger.messages.items() if _is_resolved(ledger, key, message))
+    resolved = sum(ledger.messages[key]["state"] == "accepted" for key in question.once_unknown)
+    in_doubt = question.once_unknown | {
+        key for key, message in ledger.messages.items() if message["state"] == "unknown"
+    }
     violations = [*_complaints("lost", lost), *_complaints("sent after unsubscribe", late)]
     if duplicates:
         twice = [f"message {key} {count} times" for key, count in times.items() if count > 1]
@@ -110,8 +114,8 @@ def check(question: Question) -> Findings:
     violations += _wrong_stats(ledger)
     violations += _unresolved(ledger, times)
     violations += _without_commit(question, entries)
-    if unknown + resolved > question.bound:
-        violations.append(f"{unknown} + {resolved} messages were in doubt, {question.bound} may have been")
+    if len(in_doubt) > question.bound:
+        violations.append(f"{len(in_doubt)} messages were in doubt, {question.bound} may have been")
     return Findings(
         state=ledger.state,
         recipients=sum(batch["size"] for batch in ledger.batches),
@@ -209,13 +213,6 @@ def _unresolved(ledger: _Ledger, times: Mapping[int, int]) -> list[str]:
     return _complaints("unknown in spite of evidence", [f"message {key}" for key in unknown if key in times])
 
 
-def _is_resolved(ledger: _Ledger, key: int, message: Mapping[str, Any]) -> bool:
-    if message["state"] != "accepted" or message["provider_message_id"] is not None:
-        return False
-    batch = _batch_of(ledger, key)
-    return batch is None or batch["provider_message_id"] is None
-
-
 def _is_sending(ledger: _Ledger, message: Mapping[str, Any]) -> bool:
     if message["state"] != "pending":
         return False
@@ -272,13 +269,15 @@ def _ledger_of(connection: Connection, question: Question) -> _Ledger:
         )
         return [dict(row) for row in found.mappings()]
 
-    [execution] = rows("SELECT uid, state, UNIX_TIMESTAMP(SYSDATE(6)) AS now FROM @flow_executions WHERE id = :id")
+    [execution] = rows(
+        "SELECT uid, state, UNIX_TIMESTAMP(SYSDATE(6)) AS now FROM @flow_executions WHERE id = :id"
+    )
     messages = rows(
-        "SELECT id, channel, address, state, reason, feedback, provider_message_id, parts FROM @messages"
+        "SELECT id, channel, address, state, feedback, parts FROM @messages"
         " WHERE execution_id = :id ORDER BY id"
     )
     batches = rows(
-        "SELECT id, first_message_id, last_message_id, size, state, provider_message_id,"
+        "SELECT id, first_message_id, last_message_id, size, state,"
         # `updated_at` is in UTC, whatever the time zone of this session.
         " TIMESTAMPDIFF(MICROSECOND, '1970-01-01', updated_at) / 1000000 AS since"
         " FROM @batches WHERE execution_id = :id ORDER BY id"

@@ -24,6 +24,7 @@ from tasks.sending.sms import SmsSender
 CRASH = "ICS_FAULT_CRASH"
 STOP = "ICS_FAULT_STOP"
 COMMITS = "ICS_FAULT_COMMITS"
+CLOCK = "ICS_FAULT_CLOCK"
 # What writes the outcome of a request; each is one transaction that the engine calls its record.
 _RECORDS = ("accept_batch", "return_batch", "refuse_messages", "leave_unknown", "record_sms")
 
@@ -172,7 +173,7 @@ def _wrap_post(triggers: Triggers) -> None:
         triggers.reach(Point.AFTER_POST)
         return response
 
-    httpx.Client.send = send  # type: ignore[method-assign]
+    setattr(httpx.Client, "send", send)  # noqa: B010 - mypy knows no other way to wrap a method
 
 
 class _Half(httpx.SyncByteStream):

@@ -1,6 +1,8 @@
 """What scenarios run against: a database of their own, the sandbox and the API as processes, one set for all in turn."""
 
+import os
 import secrets
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from pydantic import SecretStr
 from sqlalchemy import create_engine, make_url, text
 
 from db.engine import Database, make_engine
@@ -24,6 +27,7 @@ from tests.faults.workers import PROJECT
 PROVIDER_TIMEOUT: Final = 2
 LEASE: Final = 5
 """Seconds; the shortest that the settings allow."""
+_SECRET_KEY: Final = "of the fault suite"
 _migrating = threading.Lock()
 
 
@@ -71,7 +75,12 @@ class Rig:
     sandbox: Sandbox
     programs: dict[str, RunningProgram]
     server: Server | None = None
-    clients: int = 0
+    _numbers: int = 0
+
+    def take_numbers(self, count: int) -> int:
+        """The first of `count` numbers of clients that nobody else has."""
+        first, self._numbers = self._numbers, self._numbers + count
+        return first
 
     @property
     def home(self) -> Path:
@@ -80,6 +89,13 @@ class Rig:
     @property
     def api_url(self) -> str:
         return f"http://{self.settings.api_host}:{self.settings.api_port}"
+
+    def hold_evidence(self) -> None:
+        """No webhook is answered from now on, as if the provider took its time: the API is stopped."""
+        os.killpg(self.programs["api"].pid, signal.SIGSTOP)
+
+    def let_evidence_in(self) -> None:
+        os.killpg(self.programs["api"].pid, signal.SIGCONT)
 
     def restart(self, name: str) -> None:
         """Start a program again that was killed, and wait until it is ready."""
@@ -99,6 +115,7 @@ def open_rig(server_url: str, home: Path, *, seed: int, server: Server | None = 
         settings = Settings(
             home=home,
             database_url=url,
+            secret_key=SecretStr(_SECRET_KEY),
             api_port=free_port(),
             sandbox_port=free_port(),
             provider_timeout_seconds=PROVIDER_TIMEOUT,
@@ -111,7 +128,7 @@ def open_rig(server_url: str, home: Path, *, seed: int, server: Server | None = 
             "ICS_SANDBOX_PORT": str(settings.sandbox_port),
             "ICS_PROVIDER_TIMEOUT_SECONDS": str(PROVIDER_TIMEOUT),
             "ICS_BATCH_LEASE_SECONDS": str(LEASE),
-            "ICS_SECRET_KEY": "of the fault suite",
+            "ICS_SECRET_KEY": _SECRET_KEY,
             "ICS_LOG_LEVEL": "WARNING",
             **sandbox_environment(settings, seed),
         }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -11,7 +10,8 @@ from db.dialect import utc_now
 from db.models import Batch, Message
 from db.queries import leases, ledger
 from db.queries.stats import move_stats
-from db.states import BatchState, MessageState
+from db.queries.transitions import ClaimedBatch
+from db.states import BatchState, Exclusion, MessageState
 
 VARIABLE = "ICS_FAULT_SABOTAGE"
 
@@ -59,7 +59,7 @@ def _reclaim(session: Session, execution_id: int) -> int:
 def _skip_suppressions() -> None:
     """Trust the snapshot: whoever unsubscribes after it is written to."""
 
-    def nobody(*_: Any) -> dict[int, Any]:
+    def nobody(session: Session, batch: ClaimedBatch) -> dict[int, Exclusion]:
         return {}
 
     ledger._suppressed_now = nobody

@@ -11,13 +11,13 @@ from db.states import Channel
 from deployments.program import kill_group
 from tasks.feedback.unsubscribe_links import unsubscribe_url
 from tasks.signing import secret_key
-from tests.faults.campaign import Opened, open_again
+from tests.faults.campaign import Opened
 from tests.faults.checker import list_references
 from tests.faults.hooks import Point
+from tests.faults.light_run import LightRun
 from tests.faults.proxy import Cut
-from tests.faults.run import Run
 
-Injector = Callable[[Run], None]
+Injector = Callable[[LightRun], None]
 
 
 class Place(StrEnum):
@@ -34,8 +34,10 @@ class Scenario:
     """A campaign and its faults.
 
     `batch` is messages a batch, `lanes` threads a worker, `latency` seconds that every answer takes. The first workers
-    get `crashes` and `stops`, one each, as `point:count`. `clock` shifts that of all workers, in seconds. `before` runs
-    before the first worker is started, `during` beside them.
+    get `crashes` and `stops`, one each, as `point:count`. `clock` shifts that of all workers, in seconds. With
+    `is_evidence_late` no event comes before the blast is over: early ones would tell what became of a dead worker's
+    batch before its lease ends, and so heal what they ought to find. `before` runs before the first worker is started,
+    `during` beside them.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Scenario:
     stops: tuple[str, ...] = ()
     clock: float = 0.0
     is_proxied: bool = False
+    is_evidence_late: bool = False
     place: Place = Place.RIG
     before: Injector | None = None
     during: Injector | None = None
@@ -63,6 +66,7 @@ def _crash(point: Point, channel: Channel = Channel.EMAIL) -> Scenario:
         channel=channel,
         clients=160 if is_sms else 300,
         latency=0.0 if is_sms else 0.05,
+        is_evidence_late=True,
         # Requests of SMS are one a message: the middle of the second batch.
         crashes=(f"{point}:{30 if is_sms and point in _OF_REQUESTS else 2}",),
     )
@@ -71,7 +75,7 @@ def _crash(point: Point, channel: Channel = Channel.EMAIL) -> Scenario:
 _OF_REQUESTS = (Point.BEFORE_POST, Point.MID_POST, Point.AFTER_POST)
 
 
-def _kill_at_random(run: Run) -> None:
+def _kill_at_random(run: LightRun) -> None:
     """Four workers, drawn by the seed, at moments drawn by the seed."""
     for number in range(4):
         run.wait_for(round(run.scenario.clients * (number + run.chance.random()) / 5))
@@ -80,13 +84,13 @@ def _kill_at_random(run: Run) -> None:
             run.kill(run.chance.choice(run.workers.alive))
 
 
-def _kill_all(run: Run) -> None:
+def _kill_all(run: LightRun) -> None:
     run.wait_for(run.scenario.clients // 3)
     for worker in list(run.workers.alive):
         run.kill(worker)
 
 
-def _kill_database(run: Run) -> None:
+def _kill_database(run: LightRun) -> None:
     """kill -9 of the server with batches in the air, twice; a second later it is there again."""
     assert run.rig.server is not None
     for share in (0.2, 0.5):
@@ -98,7 +102,7 @@ def _kill_database(run: Run) -> None:
         run.rig.server.start()
 
 
-def _kill_provider(run: Run) -> None:
+def _kill_provider(run: LightRun) -> None:
     """The provider is gone for a while: connections that are open break, new ones are refused."""
     run.wait_for(run.scenario.clients // 3)
     run.injected["connections refused"] += 1
@@ -108,12 +112,12 @@ def _kill_provider(run: Run) -> None:
     run.rig.restart("sandbox")
 
 
-def _cut_answers(run: Run) -> None:
+def _cut_answers(run: LightRun) -> None:
     for state in ("claimed", "sending", "done"):
         run.cut(Cut(state, nth=run.chance.randint(2, 4)))
 
 
-def _cut_commands(run: Run) -> None:
+def _cut_commands(run: LightRun) -> None:
     for state in ("claimed", "sending", "done"):
         run.cut(Cut(state, nth=run.chance.randint(2, 4), is_passed_on=False))
 
@@ -121,7 +125,7 @@ def _cut_commands(run: Run) -> None:
 def _provider(*faults: tuple[str, float]) -> Injector:
     """Three requests of each kind get it, each request of all with probability 0.25. (kind, seconds)"""
 
-    def inject(run: Run) -> None:
+    def inject(run: LightRun) -> None:
         drawn = run.chance.sample(faults, len(faults))
         for kind, seconds in drawn:
             run.provider_fault(kind, count=3, probability=0.25, seconds=seconds)
@@ -136,34 +140,32 @@ _ALL_PROVIDER_FAULTS = (
 )
 
 
-def _mix_and_kill(run: Run) -> None:
+def _mix_and_kill(run: LightRun) -> None:
     run.wait_for(run.scenario.clients // 3)
     if run.workers.alive and not run.is_over:
         run.kill(run.chance.choice(run.workers.alive))
 
 
-def _unsubscribe(run: Run) -> None:
+def _unsubscribe(run: LightRun) -> None:
     """A third of the audience leaves during the blast, one after the other."""
-    addresses = run.chance.sample(run.campaign.addresses, run.scenario.clients // 3)
+    addresses = run.chance.sample(run.campaign.audience.addresses, run.scenario.clients // 3)
     run.injected["unsubscribe"] += len(addresses)
     for number, address in enumerate(addresses):
         _wait_for_turn(run, number, len(addresses))
         run.suppress(address)
 
 
-def _wait_for_turn(run: Run, number: int, count: int) -> None:
+def _wait_for_turn(run: LightRun, number: int, count: int) -> None:
     """Spread over the first three quarters of the blast, so that there are people who have not been written to."""
     run.wait_for(1 + round(run.scenario.clients * 0.75 * number / count))
 
 
-def _write_earlier(run: Run) -> None:
+def _write_earlier(run: LightRun) -> None:
     """The same people had a mail before: its links are what they click on during this one."""
-    earlier, run.campaign = run.campaign, open_again(run.rig.database, run.campaign)
-    run.send_undisturbed(earlier)
-    run.earlier = earlier
+    run.send_earlier()
 
 
-def _click_unsubscribe(run: Run) -> None:
+def _click_unsubscribe(run: LightRun) -> None:
     earlier = run.earlier
     assert earlier is not None
     links = _links(run, earlier)
@@ -176,7 +178,7 @@ def _click_unsubscribe(run: Run) -> None:
             run.note_suppressed(address)
 
 
-def _links(run: Run, earlier: Opened) -> dict[str, str]:
+def _links(run: LightRun, earlier: Opened) -> dict[str, str]:
     """The unsubscribe link that each recipient of the earlier mail has, by address."""
     key = secret_key(run.rig.settings)
     references = list_references(run.rig.sandbox.journal, earlier.uid)
@@ -192,6 +194,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="database_killed",
         what="kill -9 of the database server in the middle of a campaign, twice",
+        is_evidence_late=True,
         clients=600,
         latency=0.2,
         place=Place.OWN_SERVER,
@@ -201,12 +204,14 @@ LIGHT: tuple[Scenario, ...] = (
         name="commit_answer_lost",
         what="the connection is cut when the COMMIT has reached the server",
         is_proxied=True,
+        is_evidence_late=True,
         before=_cut_answers,
     ),
     Scenario(
         name="commit_lost",
         what="the connection is cut before the COMMIT reaches the server",
         is_proxied=True,
+        is_evidence_late=True,
         before=_cut_commands,
     ),
     Scenario(
@@ -259,6 +264,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="worker_killed_at_random",
         what="four workers are killed at moments drawn by the seed",
+        is_evidence_late=True,
         clients=900,
         latency=0.2,
         during=_kill_at_random,
@@ -266,6 +272,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="all_workers_killed",
         what="all workers are killed at once",
+        is_evidence_late=True,
         clients=600,
         workers=3,
         latency=0.2,
@@ -274,6 +281,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="sleep_longer_than_the_lease",
         what="workers are stopped (SIGSTOP) for longer than their lease at three steps, then go on",
+        is_evidence_late=True,
         workers=4,
         latency=0.1,
         stops=(f"{Point.AFTER_RENDER}:2", f"{Point.BEFORE_POST}:2", f"{Point.AFTER_POST}:2"),
@@ -281,6 +289,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="two_flows_at_once",
         what="four runs of one execution, started together, of which one dies",
+        is_evidence_late=True,
         workers=4,
         lanes=3,
         batch=10,
@@ -289,6 +298,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="clock_ahead",
         what="the workers' clocks are an hour ahead, a worker is killed, the provider says 429",
+        is_evidence_late=True,
         clock=3600.0,
         crashes=(f"{Point.AFTER_POST}:2",),
         before=_provider(("429", 1.0)),
@@ -296,6 +306,7 @@ LIGHT: tuple[Scenario, ...] = (
     Scenario(
         name="clock_behind",
         what="the workers' clocks are an hour behind, a worker is killed, the provider says 429",
+        is_evidence_late=True,
         clock=-3600.0,
         crashes=(f"{Point.AFTER_CLAIM}:2",),
         before=_provider(("429", 1.0)),

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from deployments.test_database import throwaway_server
+from tests.faults.light_run import LightRun
+from tests.faults.prefect_stack import SCENARIOS, StackRun, full_stack
 from tests.faults.rig import Rig, open_rig
-from tests.faults.run import Outcome, Run
+from tests.faults.run import Outcome
 from tests.faults.sabotage import Sabotage
 from tests.faults.scenarios import Place, Scenario
 
 SIDE_BY_SIDE: Final = 2
 """Scenarios mostly wait for leases, so two of them share two cores without disturbing each other."""
 LIGHT_SECONDS: Final = 30.0
-"""None is begun with less time left than this."""
+STACK_START_SECONDS: Final = 60.0
+STACK_SECONDS: Final = 45.0
+"""None is begun with less time left than these: on a light worker, and on Prefect's stack."""
 
 
 @dataclass
@@ -74,7 +78,7 @@ class LightRunner:
                     self.suite.errors.append(f"{scenario.name}: {type(error).__name__}: {error}")
 
     def _execute(self, rig: Rig, scenario: Scenario) -> None:
-        outcome = Run(rig, scenario, seed=self.seed, way=self.sabotage).execute()
+        outcome = LightRun(rig, scenario, seed=self.seed, way=self.sabotage).execute()
         self.suite.outcomes.append(outcome)
         self.say(outcome)
 
@@ -96,3 +100,32 @@ def own_server_rig(seed: int) -> Iterator[Rig]:
         open_rig(server.url, Path(home), seed=seed, server=server) as rig,
     ):
         yield rig
+
+
+def run_on_stack(
+    names: Sequence[str],
+    *,
+    server_url: str,
+    seed: int,
+    deadline: float,
+    say: Callable[[Outcome], None],
+    suite: Suite,
+) -> None:
+    """The scenarios with Prefect, one after the other on one stack. In the main thread only."""
+    if not names:
+        return
+    if time.monotonic() + STACK_START_SECONDS + STACK_SECONDS > deadline:
+        suite.left_out += names
+        return
+    with full_stack(server_url, seed=seed) as stack:
+        for name in names:
+            if time.monotonic() + STACK_SECONDS > deadline:
+                suite.left_out.append(name)
+                continue
+            try:
+                outcome = StackRun(stack, name, seed=seed).execute(SCENARIOS[name][1])
+            except Exception as error:
+                suite.errors.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            suite.outcomes.append(outcome)
+            say(outcome)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 import time_machine
 
 from db.engine import Database, DatabaseError, get_database
@@ -23,16 +24,16 @@ from tasks.logs import configure_logs
 from tasks.sending.factory import get_engine
 from tests.faults import hooks, sabotage
 
-CLOCK = "ICS_FAULT_CLOCK"
 # Of the tasks of Prefect around the same calls, shortened: a scenario has no half minute to wait.
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
 T = TypeVar("T")
+log = structlog.get_logger()
 
 
 def main() -> int:
     """Returns 0 when nothing is left to do, 1 when a lane gave up."""
     execution_id = int(sys.argv[1])
-    if shift := float(os.environ.get(CLOCK, "0")):
+    if shift := float(os.environ.get(hooks.CLOCK) or 0):
         time_machine.travel(datetime.now(UTC) + timedelta(seconds=shift), tick=True).start()
     settings = get_settings()
     configure_logs(settings.log_level)
@@ -81,7 +82,7 @@ def patiently(action: Callable[[], T]) -> T:
         try:
             return action()
         except DatabaseError as error:
-            print(f"again in {pause} s after {type(error).__name__}: {error.orig}", flush=True)
+            log.warning("tried again", seconds=pause, error=str(error.orig))
             time.sleep(pause)
     return action()
 
