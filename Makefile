@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
-.PHONY: help setup demo up test test-fast lint format bench lock audit clean
+.PHONY: help setup demo up test test-fast faults lint format bench lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(STAMP) ## Format, lint, types, import rules
 format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+faults: $(STAMP) ## Campaigns under faults, and a count of what became of every message, in 10 minutes (ARGS="--seed 7")
+	@$(WITH_DATABASE) $(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BENCH_STAMP) ## Measure: rates of sending beside their limits and peers (ARGS="--quick")
 	@$(BIN)/python -m deployments.test_database --durable -- $(BIN)/python -m benchmarks $(ARGS)

@@ -43,9 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             sabotage=Sabotage(options.sabotage) if options.sabotage else None,
             say=say,
             suite=suite,
+            logs=options.logs,
         ).run([each for each in LIGHT if each.name in wanted])
         on_stack = [name for name in SCENARIOS if name in wanted]
-        run_on_stack(on_stack, server_url=url, seed=options.seed, deadline=deadline, say=say, suite=suite)
+        run_on_stack(
+            on_stack,
+            server_url=url,
+            seed=options.seed,
+            deadline=deadline,
+            say=say,
+            suite=suite,
+            logs=options.logs,
+        )
     totals = totals_of(suite, seed=options.seed, seconds=time.monotonic() - started)
     show(console, suite, totals)
     if options.json:
@@ -76,6 +85,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sabotage", choices=[way.value for way in Sabotage], help="break the engine first")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the logs of all processes there")
     parser.add_argument("--list", action="store_true", help="only show the scenarios")
     return parser.parse_args(argv)
 

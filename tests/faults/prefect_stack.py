@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,17 +12,18 @@ from random import Random
 from typing import Any, Final
 
 from db.engine import Database, get_database, make_engine
+from db.queries.executions import get_execution
 from db.queries.tokens import create_token
 from db.states import Channel
 from deployments.client import ApiClient
 from deployments.local import LocalStack, local_stack
 from deployments.program import kill_group
 from settings import get_settings
-from tasks.orchestration.prefect_api import create_execution_run
+from tasks.orchestration.prefect_api import create_execution_run, run_state
 from tests.builders import free_port
 from tests.faults.campaign import Audience, Opened, add_audience
-from tests.faults.processes import descendants, kill_tree, send
-from tests.faults.rig import Rig, Sandbox, own_database
+from tests.faults.processes import descendants, send
+from tests.faults.rig import Rig, Sandbox, own_database, own_home
 from tests.faults.run import LONGEST_SECONDS, POLL_SECONDS, Outcome, Run
 
 CLIENTS: Final = 1200
@@ -95,7 +95,7 @@ class StackRun(Run):
         deadline = time.monotonic() + LONGEST_SECONDS
         while not self.is_over or injector.is_alive():
             if time.monotonic() > deadline:
-                self.problems.append(f"not over after {LONGEST_SECONDS:.0f} s")
+                self.problems.append(f"not over after {LONGEST_SECONDS:.0f} s: {self._prefect_says()}")
                 break
             self.look()
             time.sleep(POLL_SECONDS)
@@ -104,6 +104,14 @@ class StackRun(Run):
         outcome = self.outcome(self.name)
         self.stack.wait_ready()
         return outcome
+
+    def _prefect_says(self) -> str:
+        """How the last flow run of the execution stands."""
+        key = self.campaign.execution_id
+        with self.rig.database.reading() as session:
+            execution = get_execution(session, key)
+            asked_at, run_id = execution.dispatched_at, execution.prefect_flow_run_id
+        return f"run {run_id}, asked for at {asked_at}, is {run_state(run_id) if run_id else None}"
 
     def _inject(self, inject: "Injector") -> None:
         try:
@@ -118,7 +126,9 @@ Injector = Callable[[StackRun], None]
 def _kill_worker_and_children(run: StackRun) -> None:
     run.injected["worker and flow run killed"] += 1
     run.wait_for(round(CLIENTS * run.chance.uniform(0.1, 0.5)))
-    kill_tree(run.stack.worker_pid)
+    worker = run.stack.worker_pid
+    for pid in (worker, *descendants(worker)):
+        send(pid, signal.SIGKILL)
     run.strike("worker and flow run killed", doubt=run.lanes * BATCH)
 
 
@@ -180,10 +190,10 @@ SCENARIOS: Mapping[str, tuple[str, Injector]] = {
 
 
 @contextmanager
-def full_stack(server_url: str, *, seed: int) -> Iterator[FullStack]:
+def full_stack(server_url: str, *, seed: int, logs: Path | None) -> Iterator[FullStack]:
     """Start everything, and leave the environment of this process as it was. In the main thread only."""
     with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ics-faults-")))
+        home = stack.enter_context(own_home(logs))
         url = stack.enter_context(own_database(server_url))
         stack.enter_context(_environment({"ICS_DATABASE_URL": url, "ICS_HOME": str(home)}))
         local = stack.enter_context(local_stack(get_settings(), sandbox=True, seed=seed))

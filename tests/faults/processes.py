@@ -1,4 +1,4 @@
-"""Processes and their children, as Linux tells, for those who kill."""
+"""Processes and their children, as Linux tells."""
 
 import os
 import signal
@@ -15,12 +15,6 @@ def descendants(pid: int) -> dict[int, int]:
         depth += 1
         found |= dict.fromkeys(generation, depth)
     return found
-
-
-def kill_tree(pid: int) -> None:
-    """kill -9 of a process and of all its descendants."""
-    for each in (pid, *descendants(pid)):
-        send(each, signal.SIGKILL)
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -146,6 +148,18 @@ def open_rig(server_url: str, home: Path, *, seed: int, server: Server | None = 
                 running.stop()
             sandbox.close()
             database.engine.dispose()
+
+
+@contextmanager
+def own_home(logs: Path | None) -> Iterator[Path]:
+    """A folder for the block; what the programs have written is copied to `logs` at the end."""
+    with tempfile.TemporaryDirectory(prefix="ics-faults-") as name:
+        home = Path(name)
+        try:
+            yield home
+        finally:
+            if logs is not None and (home / "logs").exists():
+                shutil.copytree(home / "logs", logs / home.name, dirs_exist_ok=True)
 
 
 @contextmanager

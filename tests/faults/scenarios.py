@@ -136,7 +136,7 @@ def _provider(*faults: tuple[str, float]) -> Injector:
 _ALL_PROVIDER_FAULTS = (
     *(("latency", 1.0), ("429", 1.0), ("500_before", 0.0), ("500_after_accept", 0.0), ("hang", 4.0)),
     *(("reset_before", 0.0), ("reset_after_accept", 0.0), ("truncated", 0.0), ("garbled", 0.0)),
-    ("partial_refusal", 0.0),
+    *(("partial_refusal", 0.0), ("slow_drip", 4.0)),
 )
 
 

@@ -1,7 +1,6 @@
 """Runs scenarios in a bounded time: the light ones side by side, those with Prefect's whole stack after them."""
 
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Final
 from deployments.test_database import throwaway_server
 from tests.faults.light_run import LightRun
 from tests.faults.prefect_stack import SCENARIOS, StackRun, full_stack
-from tests.faults.rig import Rig, open_rig
+from tests.faults.rig import Rig, open_rig, own_home
 from tests.faults.run import Outcome
 from tests.faults.sabotage import Sabotage
 from tests.faults.scenarios import Place, Scenario
@@ -45,6 +44,7 @@ class LightRunner:
     sabotage: Sabotage | None
     say: Callable[[Outcome], None]
     suite: Suite
+    logs: Path | None = None
 
     def run(self, scenarios: Sequence[Scenario]) -> None:
         waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
@@ -68,7 +68,7 @@ class LightRunner:
                     continue
                 try:
                     if scenario.place is Place.OWN_SERVER:
-                        with own_server_rig(self.seed) as own:
+                        with self._own_server_rig() as own:
                             self._execute(own, scenario)
                         continue
                     if rig is None:
@@ -84,22 +84,18 @@ class LightRunner:
 
     @contextmanager
     def _rig(self) -> Iterator[Rig]:
-        with (
-            tempfile.TemporaryDirectory(prefix="ics-faults-") as home,
-            open_rig(self.server_url, Path(home), seed=self.seed) as rig,
-        ):
+        with own_home(self.logs) as home, open_rig(self.server_url, home, seed=self.seed) as rig:
             yield rig
 
-
-@contextmanager
-def own_server_rig(seed: int) -> Iterator[Rig]:
-    """A rig whose database server may be killed."""
-    with (
-        throwaway_server() as server,
-        tempfile.TemporaryDirectory(prefix="ics-faults-") as home,
-        open_rig(server.url, Path(home), seed=seed, server=server) as rig,
-    ):
-        yield rig
+    @contextmanager
+    def _own_server_rig(self) -> Iterator[Rig]:
+        """A rig whose database server may be killed."""
+        with (
+            throwaway_server() as server,
+            own_home(self.logs) as home,
+            open_rig(server.url, home, seed=self.seed, server=server) as rig,
+        ):
+            yield rig
 
 
 def run_on_stack(
@@ -110,6 +106,7 @@ def run_on_stack(
     deadline: float,
     say: Callable[[Outcome], None],
     suite: Suite,
+    logs: Path | None = None,
 ) -> None:
     """The scenarios with Prefect, one after the other on one stack. In the main thread only."""
     if not names:
@@ -117,7 +114,7 @@ def run_on_stack(
     if time.monotonic() + STACK_START_SECONDS + STACK_SECONDS > deadline:
         suite.left_out += names
         return
-    with full_stack(server_url, seed=seed) as stack:
+    with full_stack(server_url, seed=seed, logs=logs) as stack:
         for name in names:
             if time.monotonic() + STACK_SECONDS > deadline:
                 suite.left_out.append(name)
