@@ -21,6 +21,7 @@ class Audience:
     """An active flow with one send step, and the addresses of its clients, of the flow's channel."""
 
     flow_id: int
+    name: str
     channel: Channel
     addresses: list[str]
 
@@ -46,7 +47,7 @@ def add_audience(database: Database, name: str, *, channel: Channel, clients: in
         )
         session.execute(insert(ClientListMember).from_select(["client_list_id", "client_id"], members))
         field = "email" if channel is Channel.EMAIL else "phone"
-        return Audience(campaign.flow.id, channel, [row[field] for row in rows])
+        return Audience(campaign.flow.id, name, channel, [row[field] for row in rows])
 
     return database.run(work)
 
