@@ -17,7 +17,7 @@ from deployments.local import LocalStack, local_stack
 from settings import get_settings
 from tasks.orchestration.prefect_rest import call
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 DEADLINE_SECONDS = 1800.0
 STARTS = 5
 

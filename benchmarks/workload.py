@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
-from sqlalchemy import Integer, Select, cast, func, insert, literal, select, true, union_all
+from sqlalchemy import Integer, cast, func, insert, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from db.models import Client, ClientList, ClientListMember, Flow, FlowStep, Template, TemplateVersion
@@ -118,9 +118,9 @@ def _numbers(count: int) -> Any:
     source: Any = first
     for power, place in enumerate(others, start=1):
         number += place.c.d * 10**power
-        source = source.join(place, true())
-    found: Select[Any] = select(cast(number, Integer).label("n")).select_from(source)
-    table = found.subquery("number")
+        # All pairs are wanted; without a condition that names both, SQLAlchemy warns of them.
+        source = source.join(place, place.c.d >= first.c.d - 9)
+    table = select(cast(number, Integer).label("n")).select_from(source).subquery("number")
     return select(table.c.n).where(table.c.n < count).order_by(table.c.n).subquery("ordered")
 
 
