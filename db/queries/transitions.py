@@ -122,13 +122,14 @@ def hold_batches(session: Session, message_ids: Collection[int]) -> set[int]:
     batch_of = _batches_of(session, message_ids)
     held: dict[int, BatchState] = {}
     while missing := set(batch_of.values()) - held.keys():
-        held |= _hold(session, missing)
+        held |= hold(session, missing)
         # One that was split before we held it has given some of its messages to another one.
         batch_of = _batches_of(session, message_ids)
     return {message_id for message_id, key in batch_of.items() if held[key] is BatchState.SENDING}
 
 
-def _hold(session: Session, batch_ids: Collection[int]) -> dict[int, BatchState]:
+def hold(session: Session, batch_ids: Collection[int]) -> dict[int, BatchState]:
+    """Hold these batches until the end of the transaction; returns their states."""
     rows = session.execute(
         select(Batch.id, Batch.state).where(Batch.id.in_(batch_ids)).order_by(Batch.id).with_for_update()
     )

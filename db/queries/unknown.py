@@ -20,7 +20,7 @@ from db.queries.approvals import insert_approval
 from db.queries.executions import lock_execution, reopen_execution, settle_execution, with_state
 from db.queries.pages import Page, page_of
 from db.queries.stats import move_stats
-from db.queries.transitions import inside, rowcount
+from db.queries.transitions import hold, inside, rowcount
 from db.states import BatchState, ExecutionState, Failure, JobKind, JobState, MessageState
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ def resend_unknown(session: Session, execution_id: int, decision: Decision, *, w
     execution = lock_execution(session, execution_id)
     if execution.state not in _RESENDABLE:
         raise Conflict(f"messages of a {execution.state} execution cannot be sent again")
-    batches, known = _decidable(session, execution_id, decision, window)
+    batches, known = _hold_decidable(session, execution_id, decision, window)
     for some in _chunks(batches):
         _make_due(session, some)
     moved = _move(session, execution_id, batches, MessageState.PENDING)
@@ -245,13 +245,31 @@ def _decidable(
     return over, _sum(batches)
 
 
+def _hold_decidable(
+    session: Session, execution_id: int, decision: Decision, window: timedelta
+) -> tuple[list[UnknownBatch], int]:
+    """As `_decidable`, and nobody can claim, cut or end these batches until the end of the transaction."""
+    held: set[int] = set()
+    while True:
+        batches, known = _decidable(session, execution_id, decision, window)
+        missing = [batch for batch in batches if batch.id not in held]
+        if not missing:
+            return batches, known
+        for some in _chunks(missing):
+            held |= hold(session, [batch.id for batch in some]).keys()
+
+
 def _make_due(session: Session, batches: Sequence[UnknownBatch]) -> None:
-    """Batches that are over are due again; the others are already, and take the messages along."""
+    """Batches that are over are due again; those that are due already take the messages along.
+
+    Who has claimed one read it before these messages were open again. His token is stale from now on: a message may only
+    leave the open ones of a claimed batch, never join them, or `commit_sending` could not tell by their number who they are.
+    """
     session.execute(
         update(Batch)
         .where(
             Batch.id.in_([batch.id for batch in batches]),
-            Batch.state.in_([BatchState.UNKNOWN, BatchState.DONE, BatchState.FAILED]),
+            Batch.state.in_([BatchState.UNKNOWN, BatchState.DONE, BatchState.FAILED, BatchState.CLAIMED]),
         )
         .values(state=BatchState.PENDING, attempts=0, not_before=None, token=Batch.token + 1)
         .execution_options(synchronize_session=False)

@@ -194,7 +194,7 @@ def test_evidence_about_a_batch_that_is_cut_and_sent_meanwhile_is_counted_once(
         pytest.skip("SQLite has one writer at a time: nothing happens in between")
     execution = start(database, clients=4, large=set())
     batch = claim(database, execution)
-    hold = transitions._hold
+    hold = transitions.hold
     meanwhile: list[ClaimedBatch] = []
 
     def cut_before_hold(session: Any, batch_ids: Any) -> Any:
@@ -204,7 +204,7 @@ def test_evidence_about_a_batch_that_is_cut_and_sent_meanwhile_is_counted_once(
             database.run(lambda s: to_sending(s, meanwhile[1]))
         return hold(session, batch_ids)
 
-    monkeypatch.setattr(transitions, "_hold", cut_before_hold)
+    monkeypatch.setattr(transitions, "hold", cut_before_hold)
     bits = {batch.first_message_id: Feedback.DELIVERED, batch.last_message_id: Feedback.DELIVERED}
     database.run(lambda s: apply_feedback(s, bits))
     assert counts(database, execution) == {"accepted": 2, "pending": 2}

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select, update
 
 from db.dialect import utc_in
 from db.engine import Database
-from db.errors import Conflict, NotFound
+from db.errors import Conflict, NotFound, StaleToken
 from db.models import Approval, Batch, FailedJob, Message
 from db.queries import closing, executions, ledger, unknown
 from db.queries.failed_jobs import retry_job
@@ -326,6 +326,34 @@ class TestDecisions:
         assert len(database.run(partial(to_sending, batch=claim(database, execution_id)))) == 1
         assert close(database).proven == 1
         assert states(database, execution_id) == {"accepted": 1, "sending": 1}
+
+    def test_who_claimed_a_batch_before_a_resend_cannot_send_what_he_read_then(
+        self, database: Database
+    ) -> None:
+        """Evidence takes one message out of the batch, the resend puts another one in: their number is the same."""
+        execution_id = start(database, clients=2, channel=Channel.SMS)
+        batch = send(database, execution_id)
+        doubtful, waiting = range(*_ids(batch))
+        database.run(
+            lambda s: ledger.record_sms(
+                s, batch, accepted={}, failed={}, unknown=[doubtful], retry_delay=0, error="reset"
+            )
+        )
+        slow = claim(database, execution_id)
+        with database.reading() as s:
+            ready = [recipient.message_id for recipient in ledger.read_batch(s, slow)]
+        assert ready == [waiting]
+        database.run(lambda s: apply_feedback(s, {waiting: Feedback.DELIVERED}))
+        assert resend_due(database, execution_id, early=True).messages == 1
+        with pytest.raises(StaleToken):
+            database.run(
+                lambda s: ledger.commit_sending(
+                    s, slow, ready=ready, failed={}, excluded={}, lease_seconds=60
+                )
+            )
+        assert states(database, execution_id) == {"accepted": 1, "pending": 1}
+        again = claim(database, execution_id)
+        assert database.run(lambda s: to_sending(s, again)) == {doubtful}
 
     def test_a_batch_that_is_being_sent_for_its_other_messages_is_waited_for(
         self, database: Database
