@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,7 @@ from db.dialect import utc_in
 from db.engine import Database, Session
 from db.errors import Conflict, StaleToken
 from db.models import Batch, Message, Unsubscribed
-from db.queries import executions, leases, ledger
+from db.queries import executions, leases, ledger, transitions
 from db.queries.feedback import apply_feedback
 from db.queries.stats import get_counts, recount
 from db.queries.suppressions import SuppressionChange, apply_suppressions
@@ -259,6 +259,24 @@ class TestEvidence:
             with waiting_for_us(database, record):
                 s.commit()
         assert campaigns.finish(execution_id) == {"accepted": 2, "pending": 2}
+
+    def test_a_message_that_became_unknown_meanwhile_is_not_counted_as_being_sent(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After the first look its batch is recorded, claimed by others, and sent for its other messages."""
+        campaigns = Campaigns(database, Channel.SMS, 4)
+        execution_id, batch, ids = campaigns.sending()
+        hold, meanwhile = transitions.hold, [partial(record_sms, batch=batch, accepted={}, unknown=(ids[0],))]
+
+        def record_before_hold(session: Session, batch_ids: Collection[int]) -> dict[int, BatchState]:
+            while meanwhile:
+                database.run(meanwhile.pop())
+                assert campaigns.send(campaigns.claim(execution_id)) == set(ids[1:])
+            return hold(session, batch_ids)
+
+        monkeypatch.setattr(transitions, "hold", record_before_hold)
+        database.run(lambda s: apply_feedback(s, {ids[0]: Feedback.DELIVERED}))
+        assert campaigns.states(execution_id) == {"accepted": 1, "sending": 3}
 
 
 class TestPeople:
