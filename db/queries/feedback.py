@@ -128,7 +128,9 @@ def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
             sms_counts.update(column for bit, column in SMS_COUNTERS.items() if bit in new)
         if state in _REFUTED:
             refuted.append(message_id)
-            counts[MessageState.SENDING.value if message_id in being_sent else state.value] -= 1
+            # One that became unknown since the first look may be in a batch that is being sent again for others.
+            is_being_sent = state is MessageState.PENDING and message_id in being_sent
+            counts[MessageState.SENDING.value if is_being_sent else state.value] -= 1
             counts[MessageState.ACCEPTED.value] += 1
             if channel is Channel.SMS:
                 sms_counts.update({"sent": 1, "parts": parts or 0})

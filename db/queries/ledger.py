@@ -268,6 +268,14 @@ def record_sms(
     Without `is_attempt` the claim does not count: some were taken, or the provider only said when to come back.
     """
     state = _hold_execution(session, batch.execution_id)
+    # The batch is held before its messages are counted, so that evidence is counted on one side or on the other.
+    fence(
+        session,
+        batch,
+        BatchState.SENDING,
+        attempts=Batch.attempts - (0 if is_attempt else 1),
+        error=error[:2000] if error else None,
+    )
     deltas = Deltas(session, batch)
     _accept_sms(session, batch, accepted, deltas)
     for reason, group in _by_reason(failed).items():
@@ -277,15 +285,7 @@ def record_sms(
     returned = _take_back(session, batch, deltas, state)
     after = BatchState.PENDING if returned else BatchState.UNKNOWN if unknown else BatchState.DONE
     due = utc_in(retry_delay) if returned else None
-    fence(
-        session,
-        batch,
-        BatchState.SENDING,
-        state=after,
-        attempts=Batch.attempts - (0 if is_attempt else 1),
-        not_before=due,
-        error=error[:2000] if error else None,
-    )
+    fence(session, batch, BatchState.SENDING, state=after, not_before=due)
     deltas.apply()
 
 
