@@ -15,6 +15,7 @@ from db.states import BatchState, ExecutionState, JobKind, JobState, MessageStat
 _OPEN = (ExecutionState.SENDING, ExecutionState.SETTLING, ExecutionState.PAUSED)
 _HELD = (BatchState.CLAIMED, BatchState.SENDING)
 _OVER = (BatchState.UNKNOWN, BatchState.DONE, BatchState.FAILED)
+_STOPPED = (ExecutionState.PAUSED, ExecutionState.CANCELLED)
 
 
 def list_closable(session: Session, *, after: int, limit: int, window: timedelta) -> Sequence[int]:
@@ -25,7 +26,9 @@ def list_closable(session: Session, *, after: int, limit: int, window: timedelta
     """
     own = Batch.execution_id == FlowExecution.id
     has_dead = exists().where(own, Batch.state.in_(_HELD), Batch.lease_until < utc_now())
-    has_old = exists().where(own, Batch.state.in_(_OVER), Batch.updated_at <= utc_in(-window.total_seconds()))
+    # An SMS batch may have unknown messages and others that are due, which nobody claims in an execution that is stopped.
+    rests = or_(Batch.state.in_(_OVER), FlowExecution.state.in_(_STOPPED))
+    has_old = exists().where(own, rests, Batch.updated_at <= utc_in(-window.total_seconds()))
     is_unknown = (
         Message.execution_id == FlowExecution.id,
         Message.special_state == MessageState.UNKNOWN.value,

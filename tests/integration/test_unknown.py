@@ -280,6 +280,33 @@ class TestOverdue:
         retried = database.run(lambda s: retry_job(s, job.id, retried_by="Ada"))
         assert retried.effect is RetryEffect.NOTHING
 
+    @pytest.mark.parametrize("end", ["pause", "cancel"])
+    def test_unknown_messages_are_reported_though_others_of_their_batch_were_due(
+        self, database: Database, end: str
+    ) -> None:
+        """An SMS batch of a stopped execution is pending, and nobody will claim it."""
+        execution_id = start(database, clients=2, channel=Channel.SMS)
+        batch = send(database, execution_id)
+        database.run(
+            lambda s: ledger.record_sms(
+                s,
+                batch,
+                accepted={},
+                failed={},
+                unknown=[batch.first_message_id],
+                retry_delay=0,
+                error="reset",
+            )
+        )
+        if end == "pause":
+            database.run(lambda s: executions.pause_execution(s, execution_id, reason="a person"))
+        else:
+            database.run(lambda s: executions.cancel_execution(s, execution_id))
+        assert close(database).reported == 0
+        database.run(lambda s: age_batches(s, batch.id, hours=73))
+        assert close(database).reported == 1
+        assert close(database).reported == 0
+
     def test_unknown_messages_of_a_cancelled_execution_are_reported_too(self, database: Database) -> None:
         execution_id = start(database)
         lose(database, execution_id, hours=73)
