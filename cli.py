@@ -77,7 +77,9 @@ def api() -> None:
 
 @app.command()
 def worker(
-    limit: Annotated[int, typer.Option(min=1, help="Most flow runs at a time.")] = 8,
+    limit: Annotated[
+        int, typer.Option(min=1, envvar="ICS_WORKER_LIMIT", help="Most flow runs at a time.")
+    ] = 8,
 ) -> None:
     """Run a Prefect worker that sends and imports."""
     from deployments.checks import check_database, check_prefect

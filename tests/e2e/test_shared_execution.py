@@ -27,8 +27,13 @@ pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.xdist_group("pr
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalStack]:
-    """With more workers, as they would run on machines of their own."""
-    values = {"ICS_SHARD_BATCHES": "10", "ICS_SHARDS_PER_WORKER": "1", "ICS_SEND_LANES": "2"}
+    """With more workers, as they would run on machines of their own; each has room for one run."""
+    values = {
+        "ICS_SHARD_BATCHES": "10",
+        "ICS_SHARDS_PER_WORKER": "1",
+        "ICS_SEND_LANES": "2",
+        "ICS_WORKER_LIMIT": "1",
+    }
     use(monkeypatch, environment(tmp_path, **values))
     with local_stack(get_settings(), sandbox=True) as local, ExitStack() as more:
         worker = programs(local.settings, sandbox=True, environment={})["worker"]
@@ -48,7 +53,7 @@ def test_three_workers_share_an_execution_and_everybody_gets_one_message(stack: 
     with ApiClient(stack.api_url, token) as client:
         flow = a_campaign(client, CLIENTS)
         # Answers that take their time, so that the first run cannot have done it all before the others are there.
-        fault = {"provider": "sendgrid", "kind": "latency", "count": 1000, "seconds": 0.5}
+        fault = {"provider": "sendgrid", "kind": "latency", "count": 1000, "seconds": 1.0}
         httpx.post(f"{sandbox}/sandbox/faults", json=fault, trust_env=False).raise_for_status()
         execution = client.post(f"/api/flows/{flow}/send")
         wait_until(lambda: client.get(f"/api/flow-executions/{execution['id']}")["state"] == "completed")

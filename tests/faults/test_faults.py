@@ -24,6 +24,7 @@ pytestmark = [
     ),
 ]
 SEED = 20
+TRIES = 3
 LONGEST_SECONDS = 180.0
 in_one_process = pytest.mark.xdist_group("faults")
 """What shares the rig, which takes some seconds to start."""
@@ -40,10 +41,20 @@ def run(rig: Rig, name: str, way: Sabotage | None = None) -> Outcome:
     return LightRun(rig, scenario, seed=SEED, way=way).execute()
 
 
+def run_until_it_fires(rig: Rig, name: str) -> Outcome:
+    """On a busy machine the worker with the fault may find that the others have done all the work: that proves nothing,
+    and is no failure of the engine."""
+    for _ in range(TRIES - 1):
+        outcome = run(rig, name)
+        if not any(each.startswith("never fired") for each in outcome.violations):
+            return outcome
+    return run(rig, name)
+
+
 @in_one_process
 @pytest.mark.parametrize("name", ["crash_after_post", "commit_answer_lost"])
 def test_a_seeded_part_of_the_suite_passes(rig: Rig, name: str) -> None:
-    outcome = run(rig, name)
+    outcome = run_until_it_fires(rig, name)
     assert outcome.violations == []
     assert outcome.fired == outcome.injected
     found = outcome.findings
