@@ -107,6 +107,7 @@ class SuppressionReason(StrEnum):
     SPAM_REPORT = "spam_report"
     STOP = "stop"
     MANUAL = "manual"
+    ERASED = "erased"
 
 
 class Feedback(IntFlag):
@@ -146,9 +147,43 @@ class InboxState(StrEnum):
 
 
 class ImportState(StrEnum):
+    """The life of a member import. `UNDOING` takes back, run by run, what the import did; `UNDONE` has done so."""
+
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class ImportPolicy(StrEnum):
+    """What an import does with a client that exists already.
+
+    `UPDATE` lets values of the file win, `FILL` only writes what is empty, `SKIP` leaves the client alone (though it is put on
+    the list).
+    """
+
+    UPDATE = "update"
+    FILL = "fill"
+    SKIP = "skip"
+
+
+class BulkAction(StrEnum):
+    """What is done to many clients at once."""
+
+    ADD_TAGS = "add_tags"
+    REMOVE_TAGS = "remove_tags"
+    ADD_TO_LIST = "add_to_list"
+    REMOVE_FROM_LIST = "remove_from_list"
+    DELETE = "delete"
+
+
+class BulkState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
     FAILED = "failed"
 
 
@@ -167,13 +202,14 @@ class MissedPolicy(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What gave up: a batch after its attempts, all requests of an execution, an execution's runs, an import, or the
-    waiting for evidence about unknown messages."""
+    """What gave up: a batch after its attempts, all requests of an execution, an execution's runs, an import, a
+    bulk operation, or the waiting for evidence about unknown messages."""
 
     SEND_BATCH = "send_batch"
     REQUEST_REFUSED = "request_refused"
     EXECUTION = "execution"
     IMPORT = "import"
+    BULK_OPERATION = "bulk_operation"
     UNKNOWN_OUTCOME = "unknown_outcome"
 
 

@@ -1,11 +1,19 @@
 """Tables, one aggregate a file. Importing this package registers all of them on `Base.metadata`."""
 
-from db.models.clients import Client, ClientList, ClientListMember
+from db.models.clients import (
+    Client,
+    ClientList,
+    ClientListMember,
+    ClientMerge,
+    ConsentChange,
+    CustomField,
+    FormerMember,
+)
 from db.models.executions import Batch, ExecutionStep, FlowExecution, Message
 from db.models.feedback import Event, SendmodeStats, Stats, WebhookDelivery
 from db.models.flows import Flow, FlowSchedule, FlowStep
-from db.models.imports import ImportReject, MemberImport, MemberImportChunk
-from db.models.operations import ApiToken, Approval, FailedJob, RateLimit
+from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberImport, MemberImportChunk
+from db.models.operations import ApiToken, Approval, BulkOperation, FailedJob, RateLimit
 from db.models.suppressions import Gate, Unsubscribed
 from db.models.templates import Template, TemplateVersion
 
@@ -13,9 +21,13 @@ __all__ = [
     "ApiToken",
     "Approval",
     "Batch",
+    "BulkOperation",
     "Client",
     "ClientList",
     "ClientListMember",
+    "ClientMerge",
+    "ConsentChange",
+    "CustomField",
     "Event",
     "ExecutionStep",
     "FailedJob",
@@ -23,7 +35,10 @@ __all__ = [
     "FlowExecution",
     "FlowSchedule",
     "FlowStep",
+    "FormerMember",
     "Gate",
+    "ImportChange",
+    "ImportMapping",
     "ImportReject",
     "MemberImport",
     "MemberImportChunk",

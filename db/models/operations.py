@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Double, Index, String, Text
+from sqlalchemy import Double, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, CreatedAt, Id, UpdatedAt, table
-from db.states import JobState
+from db.states import BulkAction, BulkState, JobState
 from db.types import BigId, JsonDoc, UTCDateTime, exact, word
 
 
@@ -54,6 +54,42 @@ class Approval(Base):
     approved_by: Mapped[str] = mapped_column(String(100))
     details: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
     approved_at: Mapped[CreatedAt]
+
+
+class BulkOperation(Base):
+    """One change to many clients: chosen by id (`client_ids`) or by a segment `rule`.
+
+    Clients are walked by id, and `last_client_id` moves past a piece in the transaction that changes it; those who came after
+    `until_client_id` are left alone. `changed_count` are the clients for whom anything was different afterwards. `attempt`,
+    `idle_runs`, `dispatched_at` and `heartbeat_at` are those of a member import.
+    """
+
+    __tablename__ = table("bulk_operations")
+
+    id: Mapped[Id]
+    uid: Mapped[str] = mapped_column(exact(12), unique=True)
+    action: Mapped[BulkAction] = mapped_column(word(BulkAction))
+    arguments: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
+    client_ids: Mapped[list[int] | None] = mapped_column(JsonDoc)
+    rule: Mapped[dict[str, Any] | None] = mapped_column(JsonDoc)
+    state: Mapped[BulkState] = mapped_column(word(BulkState), default=BulkState.QUEUED)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(String(100))
+    last_client_id: Mapped[int] = mapped_column(BigId, default=0)
+    until_client_id: Mapped[int | None] = mapped_column(BigId)
+    matched_count: Mapped[int | None] = mapped_column(Integer)
+    done_count: Mapped[int] = mapped_column(Integer, default=0)
+    changed_count: Mapped[int] = mapped_column(Integer, default=0)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    idle_runs: Mapped[int] = mapped_column(Integer, default=0)
+    prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
+    dispatched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[UpdatedAt]
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    __table_args__ = (Index(None, "state", "id"),)
 
 
 class RateLimit(Base):

@@ -8,16 +8,18 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import pandas as pd
 import phonenumbers
 
 from db.errors import Invalid
+from db.fields import FieldKind
 from tasks.imports.consents import read_consent
 from tasks.imports.headers import is_mobile, is_primary, slug, target_of_header, words_of
 from tasks.imports.regions import suggest_region
-from tasks.imports.targets import CUSTOM_KEY, CUSTOM_PREFIX, ORDERED, Target
+from tasks.imports.targets import CUSTOM_KEY, CUSTOM_PREFIX, ORDERED, DateOrder, DecimalMark, Target
 
 MAX_CUSTOM_COLUMNS = 80
 """A client has at most 100 custom fields; the rest is for those that other sources add."""
@@ -29,18 +31,24 @@ _NEARLY_ALL = 0.8
 _CONSENTS = (Target.EMAIL_CONSENT, Target.SMS_CONSENT, Target.EMAIL_OPT_OUT, Target.SMS_OPT_OUT)
 
 
+_OPTIONS = ("default_region", "date_order", "decimal")
+T = TypeVar("T", bound=StrEnum)
+
+
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Columns and their targets, in the order of the file. `default_region` reads phones in national form."""
+    """Columns and their targets, in the order of the file. `default_region` reads phones in national form, `date_order` and
+    `decimal` dates and numbers that may be read in two ways."""
 
     targets: tuple[tuple[str, str], ...]
     default_region: str | None = None
+    date_order: DateOrder | None = None
+    decimal: DecimalMark | None = None
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {"columns": dict(self.targets)}
-        if self.default_region is not None:
-            document["default_region"] = self.default_region
-        return document
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return document | {name: value for name, value in options.items() if value is not None}
 
     @classmethod
     def from_json(cls, document: Any) -> "ColumnMapping":
@@ -49,14 +57,20 @@ class ColumnMapping:
         Raises:
             Invalid: it is neither.
         """
-        columns, region = document, None
+        columns, options = document, {}
         if isinstance(document, Mapping) and isinstance(document.get("columns"), Mapping):
-            columns, region = document["columns"], document.get("default_region")
+            columns, options = document["columns"], {name: document.get(name) for name in _OPTIONS}
         if not isinstance(columns, Mapping) or not all(isinstance(value, str) for value in columns.values()):
             raise Invalid("mapping", 'must be an object such as {"columns": {"E-mail": "email"}}')
+        region = options.get("default_region")
         if region is not None and not isinstance(region, str):
             raise Invalid("mapping.default_region", "must be text such as IE")
-        return cls(tuple((str(name), target) for name, target in columns.items()), region or None)
+        return cls(
+            tuple((str(name), target) for name, target in columns.items()),
+            region or None,
+            _option("date_order", DateOrder, options),
+            _option("decimal", DecimalMark, options),
+        )
 
     def columns_of(self, target: Target) -> list[str]:
         """The columns that go to a target, the preferred one first."""
@@ -65,11 +79,25 @@ class ColumnMapping:
 
     def custom_columns(self) -> list[tuple[str, str]]:
         """(column, key) of the custom fields."""
-        return [
-            (name, spec.removeprefix(CUSTOM_PREFIX))
-            for name, spec in self.targets
-            if spec.startswith(CUSTOM_PREFIX)
-        ]
+        return [(name, _base(spec).removeprefix(CUSTOM_PREFIX)) for name, spec in self._customs()]
+
+    def custom_kinds(self) -> dict[str, FieldKind]:
+        """What each custom field becomes, by key, if it is not defined yet."""
+        kinds = (
+            (_base(spec).removeprefix(CUSTOM_PREFIX), spec.partition(":")[2]) for _, spec in self._customs()
+        )
+        return {key: FieldKind(kind or FieldKind.TEXT) for key, kind in kinds}
+
+    def _customs(self) -> list[tuple[str, str]]:
+        return [(name, spec) for name, spec in self.targets if spec.startswith(CUSTOM_PREFIX)]
+
+
+def _option(name: str, kind: type[T], options: Mapping[str, Any]) -> T | None:
+    value = options.get(name)
+    try:
+        return None if value is None else kind(value)
+    except ValueError:
+        raise Invalid(f"mapping.{name}", f"must be one of: {', '.join(kind)}") from None
 
 
 def suggest_mapping(sample: pd.DataFrame, *, default_region: str) -> ColumnMapping:
@@ -228,7 +256,12 @@ def unique_keys(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
 
 def _check_target(name: str, spec: str) -> None:
     if spec.startswith(CUSTOM_PREFIX):
-        if not CUSTOM_KEY.fullmatch(spec.removeprefix(CUSTOM_PREFIX)):
+        kind = spec.partition(":")[2]
+        if kind and kind not in list(FieldKind):
+            raise Invalid(
+                "mapping", f"column '{name}': '{kind}' is no kind of field{_nearest(kind, list(FieldKind))}"
+            )
+        if not CUSTOM_KEY.fullmatch(_base(spec).removeprefix(CUSTOM_PREFIX)):
             raise Invalid(
                 "mapping",
                 f"column '{name}': '{spec}' is no custom field; use 1 to 64 of a-z, 0-9 and _ after 'custom.', "

@@ -68,13 +68,15 @@ def plan_import(path: Path, *, given: str | None, region: str | None, default_re
 
 def to_stored(mapping: ColumnMapping) -> dict[str, Any]:
     """The mapping for a JSON column. Pairs, since MySQL sorts the members of an object."""
-    return {"columns": [list(pair) for pair in mapping.targets], "default_region": mapping.default_region}
+    return mapping.to_json() | {"columns": [list(pair) for pair in mapping.targets]}
 
 
 def from_stored(document: Mapping[str, Any]) -> ColumnMapping:
     """What `to_stored` made."""
-    targets = tuple((name, target) for name, target in document["columns"])
-    return ColumnMapping(targets, document["default_region"])
+    return replace(
+        ColumnMapping.from_json({**document, "columns": {}}),
+        targets=tuple((name, target) for name, target in document["columns"]),
+    )
 
 
 def _settled(mapping: ColumnMapping, default_region: str) -> ColumnMapping:

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 
 class Target(StrEnum):
-    """A field of a client, or what is not one. Custom fields are `custom.<key>` and not listed here.
+    """A field of a client, or what is not one. Custom fields are `custom.<key>` and not listed here; `custom.<key>:<kind>` defines
+    one that is not there yet (`db.fields.FieldKind`; text without a kind).
 
     `EMAIL` and `PHONE` may have several columns, in an order of preference: `email`, `email:2`, ...
     The opt-outs are consents the other way round: true is a denial, and false says nothing.
@@ -25,6 +26,20 @@ class Target(StrEnum):
     EMAIL_OPT_OUT = "email_opt_out"
     SMS_OPT_OUT = "sms_opt_out"
     IGNORE = "ignore"
+
+
+class DateOrder(StrEnum):
+    """How 03/04/2026 is read. Dates that begin with the year are read the same in all of them."""
+
+    DMY = "dmy"
+    MDY = "mdy"
+
+
+class DecimalMark(StrEnum):
+    """Which of 1.234 and 1,234 is a thousand."""
+
+    POINT = "."
+    COMMA = ","
 
 
 ORDERED = (Target.EMAIL, Target.PHONE)
