@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     event,
     insert,
+    literal,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
@@ -257,6 +258,53 @@ def _bytes_sqlite(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(as_bytes)
 def _bytes_mysql(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS BINARY)"
+
+
+class as_name(FunctionElement[str]):  # noqa: N801
+    """A name as people look for it, without regard to case. The servers' collations do so by themselves."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(as_name, "sqlite")
+def _name_sqlite(element: as_name, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)} COLLATE NOCASE)"
+
+
+@compiles(as_name)
+def _name_mysql(element: as_name, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+class _begins_with(_Condition):  # noqa: N801
+    inherit_cache = True
+
+
+def begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    """Whether a name begins with the prefix; a range of the name's index."""
+    return _begins_with(
+        column, literal(prefix), literal(_escaped(prefix) + "%"), literal(prefix + "\U0010ffff")
+    )
+
+
+@compiles(_begins_with, "sqlite")
+def _begins_sqlite(element: _begins_with, compiler: SQLCompiler, **kw: Any) -> str:
+    column, prefix, _, end = element.clauses
+    name, low, high = (compiler.process(each, **kw) for each in (column, prefix, end))
+    return f"({name} >= {low} AND {name} < {high})"
+
+
+@compiles(_begins_with)
+def _begins_mysql(element: _begins_with, compiler: SQLCompiler, **kw: Any) -> str:
+    column, _, pattern, _ = element.clauses
+    return f"({compiler.process(column, **kw)} LIKE {compiler.process(pattern, **kw)} ESCAPE '|')"
+
+
+def _escaped(text: str) -> str:
+    for character in "|%_":
+        text = text.replace(character, "|" + character)
+    return text
 
 
 def found_by(rows: Select[Any]) -> ColumnElement[bool]:

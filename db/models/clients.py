@@ -36,6 +36,8 @@ class Client(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 
+    __table_args__ = (Index(None, "last_name", "first_name"), Index(None, "first_name"))
+
 
 class CustomField(Base):
     """A custom field, defined once: what `clients.custom_fields` may hold under `key`."""
