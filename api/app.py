@@ -12,6 +12,7 @@ from api.limits import BodyLimit
 from api.routers import (
     client_lists,
     clients,
+    exports,
     flow_executions,
     flow_sending,
     flows,
@@ -31,6 +32,7 @@ from tasks.feedback.applier import Applier
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
+    exports.router,  # before the clients: /api/clients/export is none of their ids
     clients.router,
     client_lists.router,
     templates.router,

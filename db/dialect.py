@@ -72,6 +72,23 @@ def _json_mysql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
 
 
+class json_list(FunctionElement[str]):  # noqa: N801
+    """The values of a group as one JSON array, in no order."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_list, "sqlite")
+def _json_list_sqlite(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_list)
+def _json_list_mysql(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_ARRAYAGG({compiler.process(element.clauses, **kw)})"
+
+
 class json_text(FunctionElement[str]):  # noqa: N801
     """A member of a JSON document by its path, as JSON text: `"Cork"` with its quotes, `3`, `[]`.
 
