@@ -19,6 +19,7 @@ from api.routers import (
     health,
     member_imports,
     operations,
+    privacy,
     rate_limits,
     templates,
     unknown,
@@ -34,6 +35,7 @@ from tasks.logs import configure_logs
 _WITH_TOKEN: tuple[APIRouter, ...] = (
     exports.router,  # before the clients: /api/clients/export is none of their ids
     clients.router,
+    privacy.router,
     client_lists.router,
     templates.router,
     flows.router,

@@ -110,6 +110,29 @@ def _json_text_mysql(element: json_text, compiler: SQLCompiler, **kw: Any) -> st
     return f"CAST(JSON_EXTRACT({compiler.process(element.clauses, **kw)}) AS CHAR)"
 
 
+class bytes_text(FunctionElement[str]):  # noqa: N801
+    """Bytes as text to look for something in, in lower case. Each byte is a character: `to_bytes_text` writes what is looked
+    for in the same way."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(bytes_text, "sqlite")
+def _bytes_text_sqlite(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower(CAST({compiler.process(element.clauses, **kw)} AS TEXT))"
+
+
+@compiles(bytes_text)
+def _bytes_text_mysql(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"LOWER(CONVERT({compiler.process(element.clauses, **kw)} USING latin1))"
+
+
+def to_bytes_text(dialect: Dialect, text: str) -> str:
+    """`text`, in lower case, as it stands in `bytes_text` of its UTF-8."""
+    return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
+
+
 def insert_ignore(target: TableClause | type[Any]) -> Insert:
     """An INSERT that leaves rows alone whose unique key is already there."""
     statement = insert(target)
