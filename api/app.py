@@ -18,6 +18,7 @@ from api.routers import (
     flows,
     health,
     member_imports,
+    merges,
     operations,
     privacy,
     rate_limits,
@@ -33,7 +34,9 @@ from tasks.feedback.applier import Applier
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
-    exports.router,  # before the clients: /api/clients/export is none of their ids
+    # Before the clients: export and duplicates are none of their ids.
+    exports.router,
+    merges.router,
     clients.router,
     privacy.router,
     client_lists.router,

@@ -17,7 +17,6 @@ from db.errors import Conflict, NotFound
 from db.models import (
     Approval,
     Client,
-    ClientMerge,
     Event,
     MemberImport,
     MemberImportChunk,
@@ -26,6 +25,7 @@ from db.models import (
 )
 from db.models.suppressions import EVERYWHERE
 from db.queries.approvals import insert_approval
+from db.queries.merging import list_merged_ids
 from db.queries.stats import move_stats
 from db.queries.suppressions import hold_gate
 from db.queries.transitions import hold_batches, rowcount
@@ -71,12 +71,12 @@ class Erased:
     lists_naming_them: Sequence[int] = field(default_factory=list)
 
 
-def get_person(session: Session, client_id: int) -> Person:
-    """Raises NotFound when there is no such client (any more)."""
-    client = session.get(Client, client_id, populate_existing=True)
+def get_person(session: Session, client_id: int, *, lock: bool = False) -> Person:
+    """Raises NotFound when there is no such client (any more). Locked, nobody is merged into it meanwhile."""
+    client = session.get(Client, client_id, populate_existing=True, with_for_update=lock or None)
     if client is None:
         raise NotFound("client", client_id)
-    merged = session.scalars(select(ClientMerge.merged_id).where(ClientMerge.client_id == client_id)).all()
+    merged = list_merged_ids(session, client_id)
     rows = session.execute(
         select(Message.channel, Message.address)
         .where(Message.client_id.in_([client_id, *merged]), Message.address.is_not(None))

@@ -66,8 +66,8 @@ def erase_person(database: Database, wish: ErasureWish, *, key: bytes) -> Done:
 def _erase(session: Session, wish: ErasureWish, key: bytes, known: Sequence[int], seen_until: int) -> Done:
     traces.lock_deliveries(session, known)
     lock_gate(session)
+    person = erasure.get_person(session, wish.client_id, lock=True)
     _check_confirm(session, wish)
-    person = erasure.get_person(session, wish.client_id)
     found = traces_of(person.addresses)
     files = erasure.refuse_while_importing(session, delete_files=wish.delete_import_files)
     webhooks = _redact(session, person, found, known, seen_until)
