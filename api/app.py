@@ -12,12 +12,15 @@ from api.limits import BodyLimit
 from api.routers import (
     client_lists,
     clients,
+    exports,
     flow_executions,
     flow_sending,
     flows,
     health,
     member_imports,
+    merges,
     operations,
+    privacy,
     rate_limits,
     templates,
     unknown,
@@ -31,7 +34,11 @@ from tasks.feedback.applier import Applier
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
+    # Before the clients: export and duplicates are none of their ids.
+    exports.router,
+    merges.router,
     clients.router,
+    privacy.router,
     client_lists.router,
     templates.router,
     flows.router,

@@ -86,6 +86,23 @@ def _json_mysql(element: as_json, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
 
 
+class json_list(FunctionElement[str]):  # noqa: N801
+    """The values of a group as one JSON array, in no order."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_list, "sqlite")
+def _json_list_sqlite(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_list)
+def _json_list_mysql(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_ARRAYAGG({compiler.process(element.clauses, **kw)})"
+
+
 class json_text(FunctionElement[str]):  # noqa: N801
     """A member of a JSON document by its path, as JSON text: `"Cork"` with its quotes, `3`, `[]`.
 
@@ -314,6 +331,29 @@ def found_by(rows: Select[Any]) -> ColumnElement[bool]:
     few rows; a subquery that is a value they run as it stands.
     """
     return rows.limit(1).scalar_subquery().is_not(None)
+
+
+class bytes_text(FunctionElement[str]):  # noqa: N801
+    """Bytes as text to look for something in, in lower case. Each byte is a character: `to_bytes_text` writes what is looked
+    for in the same way."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(bytes_text, "sqlite")
+def _bytes_text_sqlite(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower(CAST({compiler.process(element.clauses, **kw)} AS TEXT))"
+
+
+@compiles(bytes_text)
+def _bytes_text_mysql(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"LOWER(CONVERT({compiler.process(element.clauses, **kw)} USING latin1))"
+
+
+def to_bytes_text(dialect: Dialect, text: str) -> str:
+    """`text`, in lower case, as it stands in `bytes_text` of its UTF-8."""
+    return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
 
 
 def insert_ignore(target: TableClause | type[Any]) -> Insert:

@@ -14,6 +14,15 @@ class NotFound(IcsError):
         self.key = key
 
 
+class Merged(NotFound):
+    """The client is another one now."""
+
+    def __init__(self, client_id: int, survivor_id: int) -> None:
+        super().__init__("client", client_id)
+        self.args = (f"client {client_id} was merged into client {survivor_id}",)
+        self.survivor_id = survivor_id
+
+
 class Conflict(IcsError):
     """The change contradicts what is stored; `field` names the value in the way, if it is one."""
 

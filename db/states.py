@@ -66,7 +66,10 @@ class MessageState(StrEnum):
 
 
 class Exclusion(StrEnum):
-    """Why a client of the audience is not written to; stored in `messages.reason`."""
+    """Why a client of the audience is not written to; stored in `messages.reason`.
+
+    `MERGED`: the client was merged into another one, who has a message of the same step.
+    """
 
     NO_ADDRESS = "no_address"
     INVALID_ADDRESS = "invalid_address"
@@ -75,6 +78,7 @@ class Exclusion(StrEnum):
     SUPPRESSED_FOR_FLOW = "suppressed_for_flow"
     DUPLICATE_ADDRESS = "duplicate_address"
     CLIENT_DELETED = "client_deleted"
+    MERGED = "merged"
 
 
 class Failure(StrEnum):

@@ -15,9 +15,12 @@ from db.errors import Invalid, NotFound
 from db.models import ApiToken, Unsubscribed
 from db.models.suppressions import EVERYWHERE
 from db.queries import flows, suppressions
+from db.queries.approvals import insert_approval
 from db.queries.suppressions import SuppressionChange
 from db.states import Channel, SuppressionReason
 from tasks.addresses import AddressInvalid, normalise_address
+from tasks.erasure import erased_address
+from tasks.signing import secret_key
 
 router = APIRouter(prefix="/api/unsubscribed", tags=["unsubscribed"])
 
@@ -33,16 +36,19 @@ def list_suppressions(
     ] = None,
 ) -> PageOut[SuppressionOut]:
     """Suppressions that hold now, of all flows."""
+    addresses = None
     if address is not None:
         channel = channel or (Channel.EMAIL if "@" in address else Channel.SMS)
         try:
-            address = normalise_address(channel, address, settings.default_region)
+            found = normalise_address(channel, address, settings.default_region)
         except AddressInvalid as error:
             raise bad_parameter("address", str(error)) from error
+        # Of somebody who was erased only the hash is known.
+        addresses = [found, erased_address(secret_key(settings), channel, found)]
     with database.reading() as session:
         return PageOut[SuppressionOut].of(
             suppressions.list_suppressions(
-                session, after=page.cursor, limit=page.limit, channel=channel, address=address
+                session, after=page.cursor, limit=page.limit, channel=channel, addresses=addresses
             )
         )
 
@@ -80,7 +86,10 @@ def suppress(
 
 @router.delete("/{suppression_id}", status_code=204, responses=responses(404))
 def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> None:
-    """Lift one suppression; the row stays, with who lifted it and when. Others of the same address hold on."""
+    """Lift one suppression; the row stays, with who lifted it and when. Others of the same address hold on.
+
+    An address that was erased may be created and imported again afterwards; that this was allowed is kept in `approvals`.
+    """
 
     def work(session: Session) -> None:
         suppressions.lock_gate(session)
@@ -95,7 +104,13 @@ def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> 
             scope=found.scope,
             evidence=found.evidence,
         )
+        is_lifted = found.reason is SuppressionReason.ERASED and found.active
         suppressions.apply_suppressions(session, [change])
+        if is_lifted:
+            details = {"suppression_id": found.id, "token_id": token.id}
+            insert_approval(
+                session, "lift_erasure", approved_by=token.name, execution_id=None, details=details
+            )
 
     database.run(work)
 

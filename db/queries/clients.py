@@ -7,17 +7,19 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.errors import Conflict, Invalid, NotFound
-from db.models import Client, ClientListMember
+from db.errors import Conflict, Invalid, Merged, NotFound
+from db.models import Client, ClientListMember, ClientMerge
 from db.queries.pages import Page, page_of
 
 MAX_CUSTOM_FIELDS = 100
 
 
 def get_client(session: Session, client_id: int) -> Client:
+    """Raises NotFound, or Merged where it is another client now."""
     found = session.get(Client, client_id)
     if found is None:
-        raise NotFound("client", client_id)
+        merge = session.get(ClientMerge, client_id)
+        raise NotFound("client", client_id) if merge is None else Merged(client_id, merge.client_id)
     return found
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Batch, Client, ClientListMember, ExecutionStep, FlowExecution, Message, Unsubscribed
 from db.models.suppressions import EVERYWHERE
+from db.queries.erasure import forget_latecomers
 from db.queries.stats import insert_stats, move_stats
 from db.states import BatchState, Channel, Consent, Exclusion, MessageState
 
@@ -29,6 +30,7 @@ def insert_snapshot(
     counts = _count_by_state(session, execution.id, step.id)
     insert_stats(session, execution.id)
     move_stats(session, execution.id, {"intended": sum(counts.values()), **counts})
+    forget_latecomers(session)
     return counts
 
 

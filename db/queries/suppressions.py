@@ -1,14 +1,14 @@
 """Suppressions: who must not be written to, and since when."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.orm import Session
 
-from db.dialect import insert_ignore
+from db.dialect import insert_ignore, share_lock
 from db.errors import NotFound
 from db.models import Gate, Unsubscribed
 from db.models.suppressions import EVERYWHERE
@@ -48,6 +48,15 @@ def lock_gate(session: Session) -> None:
     session.execute(select(Gate.name).where(Gate.name == SUPPRESSION_GATE).with_for_update()).all()
 
 
+def hold_gate(session: Session, *, alone: bool) -> None:
+    """Take the gate alone, or with others who only have to know that nobody is suppressed or erased meanwhile."""
+    if alone:
+        lock_gate(session)
+        return
+    shared = text(f"SELECT name FROM {Gate.__tablename__} WHERE name = :name{share_lock(session)}")
+    session.execute(shared, {"name": SUPPRESSION_GATE})
+
+
 def is_suppressed(session: Session, channel: Channel, address: str, flow_id: int = EVERYWHERE) -> bool:
     """Whether the address is suppressed everywhere or for the flow."""
     found = session.scalars(
@@ -69,14 +78,14 @@ def list_suppressions(
     after: int,
     limit: int,
     channel: Channel | None = None,
-    address: str | None = None,
+    addresses: Collection[str] | None = None,
 ) -> Page[Unsubscribed]:
-    """Active suppressions in the order they were made; give the channel with an address, as the index has both."""
+    """Active suppressions in the order they were made; give the channel with addresses, as the index has both."""
     query = select(Unsubscribed).where(Unsubscribed.active.is_(True))
     if channel is not None:
         query = query.where(Unsubscribed.channel == channel)
-    if address is not None:
-        query = query.where(Unsubscribed.address == address)
+    if addresses is not None:
+        query = query.where(Unsubscribed.address.in_(addresses))
     return page_of(session, query, Unsubscribed.id, after=after, limit=limit)
 
 

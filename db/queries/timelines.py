@@ -10,6 +10,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from db.errors import Invalid
 from db.models import Batch, ExecutionStep, FlowExecution, Message
 from db.queries.clients import get_client
+from db.queries.merging import list_merged_ids
 from db.queries.pages import Page
 from db.states import BatchState, MessageState
 
@@ -33,21 +34,28 @@ def list_client_messages(session: Session, client_id: int, *, after: int, limit:
         NotFound: there is no such client, and no message of one.
         Invalid: the message that the cursor names is none of the client's.
     """
+    # Of a step that the client has a message of itself, a client that was merged into it keeps its own.
+    ids = [client_id, *list_merged_ids(session, client_id)]
     query = (
         select(Message, FlowExecution.uid, FlowExecution.flow_id, ExecutionStep.position)
         .join(FlowExecution, FlowExecution.id == Message.execution_id)
         .join(ExecutionStep, ExecutionStep.id == Message.step_id)
-        .where(Message.client_id == client_id)
+        .where(Message.client_id.in_(ids))
     )
     if after:
         last = session.get(Message, after)
-        if last is None or last.client_id != client_id:
+        if last is None or last.client_id not in ids:
             raise Invalid("cursor", "names no message of this client; begin again without it")
         is_older = Message.execution_id < last.execution_id
         is_earlier_step = and_(Message.execution_id == last.execution_id, Message.step_id < last.step_id)
-        query = query.where(or_(is_older, is_earlier_step))
+        is_same_step = and_(
+            Message.execution_id == last.execution_id, Message.step_id == last.step_id, Message.id < last.id
+        )
+        query = query.where(or_(is_older, is_earlier_step, is_same_step))
     rows = session.execute(
-        query.order_by(Message.execution_id.desc(), Message.step_id.desc()).limit(limit + 1)
+        query.order_by(Message.execution_id.desc(), Message.step_id.desc(), Message.id.desc()).limit(
+            limit + 1
+        )
     )
     found = [ClientMessage(*row) for row in rows]
     if not found:

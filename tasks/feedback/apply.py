@@ -1,6 +1,7 @@
 """Applies a stored webhook to events, ledger, stats and suppressions, in one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -18,8 +19,9 @@ from db.queries.feedback import (
     find_messages,
     insert_events,
 )
-from db.queries.suppressions import SuppressionChange, apply_suppressions
+from db.queries.suppressions import SuppressionChange, apply_suppressions, hold_gate
 from db.states import Channel, Feedback, InboxState, SuppressionReason
+from tasks.feedback.erased import Parsed, find_erased, redact
 from tasks.feedback.meaning import SUPPRESSIONS, bits_of
 from tasks.feedback.sources import Source, parse
 from tasks.feedback.unsubscribe_links import Reference, parse_reference
@@ -78,10 +80,11 @@ def unsubscribe_message(
     def work(session: Session) -> None:
         found = find_messages(session, [(reference.uid, reference.message_id)])
         message = found.get(reference.message_id)
-        if message is None or message.address is None:
+        if message is None:
             raise NotFound("message", reference)
-        change = SuppressionChange(message.channel, message.address, reason, datetime.now(UTC), source)
-        apply_suppressions(session, [change])
+        if message.address is not None:  # Who was erased is suppressed already.
+            change = SuppressionChange(message.channel, message.address, reason, datetime.now(UTC), source)
+            apply_suppressions(session, [change])
         apply_feedback(session, {message.id: Feedback.UNSUBSCRIBED})
 
     database.run(work)
@@ -91,10 +94,13 @@ def _apply_claimed(session: Session, delivery_ids: Sequence[int]) -> int:
     deliveries = webhooks.claim_deliveries(session, delivery_ids)
     parsed = [(delivery, event) for delivery in deliveries for event in _events_of(delivery)]
     events = [event for _, event in parsed if isinstance(event, ProviderEvent)]
+    # The gate comes before any message is locked, as it does for those who send; behind it nobody is erased meanwhile.
+    hold_gate(session, alone=any(event.kind in SUPPRESSIONS for event in events))
     messages = _messages_of(session, events)
-    # The gate of suppressions comes before any message is locked, as it does for those who send.
-    apply_suppressions(session, _suppressions(events, messages))
-    insert_events(session, _rows(parsed, messages))
+    erased = find_erased(session, parsed, messages)
+    apply_suppressions(session, _suppressions(parsed, messages, erased))
+    insert_events(session, _rows(parsed, messages, erased))
+    redact(session, parsed, erased)
     touched = apply_feedback(session, _bits(events, messages))
     webhooks.mark_applied(session, [delivery.id for delivery in deliveries])
     for execution_id in list_settling(session, among=touched):
@@ -135,10 +141,13 @@ def _bits(events: Sequence[ProviderEvent], messages: Mapping[int, KnownMessage])
 
 
 def _suppressions(
-    events: Sequence[ProviderEvent], messages: Mapping[int, KnownMessage]
+    parsed: Parsed, messages: Mapping[int, KnownMessage], erased: Collection[int]
 ) -> list[SuppressionChange]:
     changes = []
-    for position, event in enumerate(events):
+    readable = [(place, event) for place, (_, event) in enumerate(parsed) if isinstance(event, ProviderEvent)]
+    for position, (place, event) in enumerate(readable):
+        if place in erased:
+            continue
         wish = SUPPRESSIONS.get(event.kind)
         message = messages.get(position)
         address = message.address if message else event.address
@@ -159,18 +168,22 @@ def _suppressions(
     return changes
 
 
-def _rows(
-    parsed: Iterable[tuple[WebhookDelivery, ProviderEvent | BadEvent]], messages: Mapping[int, KnownMessage]
-) -> list[EventRow]:
-    """Rows to store; `messages` counts only the readable events."""
+def _rows(parsed: Parsed, messages: Mapping[int, KnownMessage], erased: Collection[int]) -> list[EventRow]:
+    """Rows to store; `messages` counts only the readable events. Of people who were erased only what is about a message of
+    ours is stored, without what names them."""
     rows: list[EventRow] = []
-    position = 0
-    for delivery, event in parsed:
+    readable = -1
+    for position, (delivery, event) in enumerate(parsed):
         if isinstance(event, BadEvent):
-            rows.append(_bad_row(event, delivery))
+            if position not in erased:
+                rows.append(_bad_row(event, delivery))
             continue
-        rows.append(_row(event, messages.get(position), delivery))
-        position += 1
+        readable += 1
+        row = _row(event, messages.get(readable), delivery)
+        if position not in erased:
+            rows.append(row)
+        elif row.message_id is not None:
+            rows.append(replace(row, address=None, url=None, reason=None, raw={}))
     return rows
 
 

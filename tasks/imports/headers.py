@@ -10,6 +10,7 @@ import unicodedata
 from tasks.imports.targets import Target
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CUSTOM = re.compile(r"custom\.[a-z0-9_]{1,64}")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 _EMAIL = re.compile(
@@ -111,6 +112,13 @@ def is_primary(name: str) -> bool:
     return re.search(r"\b(primary|main|preferred)\b", words_of(name)) is not None
 
 
+def is_custom(name: str) -> bool:
+    """Whether the column says itself which custom field it holds, as those of our own exports do."""
+    return _CUSTOM.fullmatch(name) is not None
+
+
 def slug(name: str) -> str:
     """The name as the key of a custom field, `[a-z0-9_]{1,64}`."""
+    if is_custom(name):
+        return name.partition(".")[2]
     return words_of(name).replace(" ", "_")[:64].strip("_") or "field"

@@ -17,7 +17,7 @@ import phonenumbers
 from db.errors import Invalid
 from db.fields import FieldKind
 from tasks.imports.consents import read_consent
-from tasks.imports.headers import is_mobile, is_primary, slug, target_of_header, words_of
+from tasks.imports.headers import is_custom, is_mobile, is_primary, slug, target_of_header, words_of
 from tasks.imports.regions import suggest_region
 from tasks.imports.targets import CUSTOM_KEY, CUSTOM_PREFIX, ORDERED, DateOrder, DecimalMark, Target
 
@@ -161,6 +161,8 @@ def _kinds(contents: Mapping[str, list[str]]) -> dict[str, Target | None]:
 
 
 def _kind(name: str, cells: Sequence[str]) -> Target | None:
+    if is_custom(name):
+        return None
     named = target_of_header(name)
     is_status = words_of(name) in ("status", "marketing status")
     if named is None and is_status and _part(cells, _is_subscription) >= _NEARLY_ALL:

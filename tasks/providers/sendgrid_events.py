@@ -59,11 +59,20 @@ def age_seconds(timestamp: str, now: datetime) -> float | None:
 def parse_events(body: bytes) -> list[ProviderEvent | BadEvent]:
     """The events of a (verified) body; what cannot be read comes as BadEvent in its place."""
     try:
-        document = _load(body)
+        items = load_items(body)
     except (ValueError, RecursionError) as error:
         return [BadEvent(f"not JSON: {error}"[:300], _shortened(body))]
-    items = document if isinstance(document, list) else [document]
     return [_parse(item) for item in items]
+
+
+def load_items(body: bytes) -> list[Any]:
+    """What the body holds, one item for each event of `parse_events`.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    document = _load(body)
+    return document if isinstance(document, list) else [document]
 
 
 def _load(body: bytes) -> Any:
