@@ -156,7 +156,7 @@ class _Condition(FunctionElement[bool]):
 
 
 class json_has(_Condition):  # noqa: N801
-    """Whether a JSON array has a member; the member is given as JSON text (`json.dumps`, no ASCII escapes)."""
+    """Whether a JSON array has a member; the member is given as JSON text."""
 
     inherit_cache = True
 
@@ -190,26 +190,35 @@ def _json_size_mysql(element: json_size, compiler: SQLCompiler, **kw: Any) -> st
 
 
 class json_number(FunctionElement[float]):  # noqa: N801
-    """A member of a JSON document by its path where it is a number, NULL elsewhere.
+    """A member of a JSON document by its path, to be compared with numbers. Whether it is one, `json_is_number` says.
 
-    Casting anything else would be an error where the statement writes rows (`INSERT ... SELECT`, strict mode).
+    Not a CAST, which is an error for other texts where the statement writes rows (`INSERT ... SELECT`, strict mode).
     """
 
     type = Double()
     inherit_cache = True
 
 
-@compiles(json_number, "sqlite")
-def _json_number_sqlite(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
-    arguments = compiler.process(element.clauses, **kw)
-    return f"CASE WHEN json_type({arguments}) IN ('integer', 'real') THEN json_extract({arguments}) END"
-
-
 @compiles(json_number)
-def _json_number_mysql(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+def _json_number(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_EXTRACT({compiler.process(element.clauses, **kw)})"
+
+
+class json_is_number(_Condition):  # noqa: N801
+    """Whether a member of a JSON document is there, and a number."""
+
+    inherit_cache = True
+
+
+@compiles(json_is_number, "sqlite")
+def _json_is_number_sqlite(element: json_is_number, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_type({compiler.process(element.clauses, **kw)}) IN ('integer', 'real')"
+
+
+@compiles(json_is_number)
+def _json_is_number_mysql(element: json_is_number, compiler: SQLCompiler, **kw: Any) -> str:
     member = f"JSON_EXTRACT({compiler.process(element.clauses, **kw)})"
-    kinds = "'INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL'"
-    return f"CASE WHEN JSON_TYPE({member}) IN ({kinds}) THEN CAST({member} AS DOUBLE) END"
+    return f"JSON_TYPE({member}) IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL')"
 
 
 class json_boolean(FunctionElement[str]):  # noqa: N801

@@ -1,12 +1,12 @@
 """Indexes by name: people look for clients by the beginning of either.
 
-Revision: 0041, after 0040.
+Revision: 0044, after 0043.
 """
 
 from db.migrations.steps import create_index, drop_index
 
-revision = "0041"
-down_revision = "0040"
+revision = "0044"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 
