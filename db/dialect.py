@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Insert, String, event, insert
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Dialect,
+    Double,
+    Engine,
+    Insert,
+    Integer,
+    Select,
+    String,
+    event,
+    insert,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -13,6 +25,7 @@ from sqlalchemy.sql import TableClause
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from db.segments.texts import fold
 from db.types import UTCDateTime
 
 MYSQL = ("mysql", "mariadb")
@@ -133,6 +146,168 @@ def to_bytes_text(dialect: Dialect, text: str) -> str:
     return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
 
 
+class json_string(FunctionElement[str]):  # noqa: N801
+    """A text member of a JSON document by its path, without quotes and escapes; NULL where there is none."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_string, "sqlite")
+def _json_string_sqlite(element: json_string, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_extract({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_string)
+def _json_string_mysql(element: json_string, compiler: SQLCompiler, **kw: Any) -> str:
+    arguments = compiler.process(element.clauses, **kw)
+    if getattr(compiler.dialect, "is_mariadb", False):
+        return f"JSON_VALUE({arguments})"
+    # MySQL's JSON_VALUE cuts at 512 characters unless it is told a type.
+    return f"JSON_UNQUOTE(JSON_EXTRACT({arguments}))"
+
+
+class _Condition(FunctionElement[bool]):
+    """Something that is a condition as it stands: SQLAlchemy would add `= 1` for databases without a boolean type."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Any:
+        return self
+
+
+class json_has(_Condition):  # noqa: N801
+    """Whether a JSON array has a member; the member is given as JSON text (`json.dumps`, no ASCII escapes)."""
+
+    inherit_cache = True
+
+
+@compiles(json_has, "sqlite")
+def _json_has_sqlite(element: json_has, compiler: SQLCompiler, **kw: Any) -> str:
+    document, member = (compiler.process(each, **kw) for each in element.clauses)
+    return f"EXISTS (SELECT 1 FROM json_each({document}) WHERE json_quote(value) = {member})"
+
+
+@compiles(json_has)
+def _json_has_mysql(element: json_has, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_CONTAINS({compiler.process(element.clauses, **kw)})"
+
+
+class json_size(FunctionElement[int]):  # noqa: N801
+    """The number of members of a JSON array."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(json_size, "sqlite")
+def _json_size_sqlite(element: json_size, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array_length({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_size)
+def _json_size_mysql(element: json_size, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_LENGTH({compiler.process(element.clauses, **kw)})"
+
+
+class json_number(FunctionElement[float]):  # noqa: N801
+    """A member of a JSON document by its path where it is a number, NULL elsewhere.
+
+    Casting anything else would be an error where the statement writes rows (`INSERT ... SELECT`, strict mode).
+    """
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(json_number, "sqlite")
+def _json_number_sqlite(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+    arguments = compiler.process(element.clauses, **kw)
+    return f"CASE WHEN json_type({arguments}) IN ('integer', 'real') THEN json_extract({arguments}) END"
+
+
+@compiles(json_number)
+def _json_number_mysql(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+    member = f"JSON_EXTRACT({compiler.process(element.clauses, **kw)})"
+    kinds = "'INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL'"
+    return f"CASE WHEN JSON_TYPE({member}) IN ({kinds}) THEN CAST({member} AS DOUBLE) END"
+
+
+class json_boolean(FunctionElement[str]):  # noqa: N801
+    """A member of a JSON document by its path: the text `true` or `false` where it is one of them, anything else where not."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(json_boolean, "sqlite")
+def _json_boolean_sqlite(element: json_boolean, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_type({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_boolean)
+def _json_boolean_mysql(element: json_boolean, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(JSON_EXTRACT({compiler.process(element.clauses, **kw)}) AS CHAR)"
+
+
+class is_not_true(_Condition):  # noqa: N801
+    """The complement of a condition: true where it is false, and where it is NULL."""
+
+    inherit_cache = True
+
+
+@compiles(is_not_true)
+def _is_not_true(element: is_not_true, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(({compiler.process(element.clauses, **kw)}) IS NOT TRUE)"
+
+
+class folded(FunctionElement[str]):  # noqa: N801
+    """Text in lower case, to be compared with what `db.segments.texts.fold` made: bytes, so no collation has a say.
+
+    Collations of the servers differ from each other, and all of the older ones take `a` and `a ` for equal.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(folded, "sqlite")
+def _folded_sqlite(element: folded, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"ics_fold({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(folded)
+def _folded_mysql(element: folded, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(LOWER({compiler.process(element.clauses, **kw)} COLLATE utf8mb4_bin) AS BINARY)"
+
+
+class as_bytes(FunctionElement[str]):  # noqa: N801
+    """Text to be compared byte by byte, whatever its collation."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(as_bytes, "sqlite")
+def _bytes_sqlite(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(as_bytes)
+def _bytes_mysql(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS BINARY)"
+
+
+def found_by(rows: Select[Any]) -> ColumnElement[bool]:
+    """Whether the correlated select finds a row. Looked up for each row outside, along the index that it names.
+
+    Not EXISTS: the servers may turn that into a join and read the inner table as a whole, though the conditions before it leave
+    few rows; a subquery that is a value they run as it stands.
+    """
+    return rows.limit(1).scalar_subquery().is_not(None)
+
+
 def insert_ignore(target: TableClause | type[Any]) -> Insert:
     """An INSERT that leaves rows alone whose unique key is already there."""
     statement = insert(target)
@@ -229,9 +404,14 @@ def prepare_engine(engine: Engine) -> None:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        connection.create_function("ics_fold", 1, _fold, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A writer takes the lock at once: an upgrade in the middle of a transaction could not be waited for.
         mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
         connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _fold(value: object) -> object:
+    return fold(value) if isinstance(value, str) else value

@@ -1,0 +1,315 @@
+"""A rule as a condition on `Client`. What it does not choose is exactly what `not` of it does, values that are missing included.
+
+A condition may be NULL where a value is missing, which chooses nobody, as false does. `not` asks whether it IS NOT TRUE. Within
+`all` and `any`, what costs little comes first: databases look no further when the answer is clear.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    SQLColumnExpression,
+    and_,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+
+from db.dialect import (
+    as_bytes,
+    folded,
+    found_by,
+    is_not_true,
+    json_boolean,
+    json_has,
+    json_number,
+    json_size,
+    json_string,
+)
+from db.models import Client, ClientListMember, Event, FlowExecution, Message, Unsubscribed
+from db.models.suppressions import EVERYWHERE
+from db.segments.days import Days, anniversaries_of, days_of, moments_of, today_in
+from db.segments.rules import All, AnyOf, FieldCondition, MessageCondition, Node, Not, Rule, Value, When
+from db.segments.texts import fold
+from db.segments.words import TRACES, Behaviour, Kind, Operator
+from db.states import Channel, Consent, MessageState
+
+Condition: TypeAlias = ColumnElement[bool]
+_ONE: ColumnElement[int] = literal_column("1")
+# Dates are stored as text; what does not lie between these is none.
+_FIRST_DAY, _LAST_DAY = "0001-01-01", "9999-12-31"
+_COST = {Kind.MOMENT: 1, Kind.TEXT: 2, Kind.CHOICE: 1, Kind.TAGS: 12, Kind.LISTS: 20, Kind.CHANNELS: 30}
+_COST_OF_CUSTOM, _COST_OF_MESSAGES, _COST_OF_EVENTS = 10, 50, 20
+
+
+def condition_of(rule: Rule, *, now: datetime, dynamic: Mapping[int, Condition]) -> Condition:
+    """True for the clients whom the rule chooses at the moment `now`; `dynamic` are the conditions of the dynamic lists that
+    it names, all other lists are static."""
+    return _Compiler(rule.time_zone, now, dynamic).condition(rule.node)
+
+
+def on_list(list_ids: Sequence[int]) -> Condition:
+    """Whether the client is on any of the static lists."""
+    return found_by(
+        select(_ONE)
+        .select_from(ClientListMember)
+        .where(ClientListMember.client_list_id.in_(list_ids), ClientListMember.client_id == Client.id)
+        .correlate(Client)
+    )
+
+
+class _Compiler:
+    """Holds what conditions depend on besides themselves."""
+
+    def __init__(self, time_zone: str, now: datetime, dynamic: Mapping[int, Condition]) -> None:
+        self._time_zone = time_zone
+        self._today = today_in(time_zone, now)
+        self._dynamic = dynamic
+
+    def condition(self, node: Node) -> Condition:
+        match node:
+            case All(nodes):
+                return and_(*self._by_cost(nodes))
+            case AnyOf(nodes):
+                return or_(*self._by_cost(nodes))
+            case Not(inner):
+                return _not(self.condition(inner))
+            case MessageCondition():
+                return self._message(node)
+            case _:
+                return self._field(node)
+
+    def _by_cost(self, nodes: Sequence[Node]) -> list[Condition]:
+        return [self.condition(node) for node in sorted(nodes, key=_cost)]
+
+    def _field(self, asked: FieldCondition) -> Condition:
+        positive = _COMPLEMENTS.get(asked.operator)
+        if positive is not None:
+            return _not(self._plain(FieldCondition(asked.field, asked.shape, positive, asked.value)))
+        return self._plain(asked)
+
+    def _plain(self, asked: FieldCondition) -> Condition:
+        match asked.shape.kind:
+            case Kind.LISTS:
+                return self._lists(asked)
+            case Kind.MOMENT:
+                return self._in_days(getattr(Client, asked.field), asked.operator, asked.value)
+            case Kind.DATE:
+                return self._date(as_bytes(_custom_text(asked)), asked)
+            case kind:
+                return _PLAIN[kind](asked)
+
+    def _date(self, text: ColumnElement[str], asked: FieldCondition) -> Condition:
+        match asked.operator:
+            case Operator.IS_SET:
+                return text.between(_FIRST_DAY, _LAST_DAY)
+            case Operator.ANNIVERSARY_TODAY | Operator.ANNIVERSARY_IN_NEXT_DAYS as operator:
+                day = func.substr(text, 6, 5)
+                ranges = anniversaries_of(operator, asked.value, self._today)
+                return or_(*(day.between(low, high) for low, high in ranges))
+            case operator:
+                first, last = days_of(operator, asked.value, self._today)
+                return text.between(first.isoformat(), last.isoformat())
+
+    def _in_days(self, moment: SQLColumnExpression[Any], operator: Operator, value: Value) -> Condition:
+        days = days_of(operator, value, self._today)
+        return _within(moment, days, self._time_zone)
+
+    def _lists(self, asked: FieldCondition) -> Condition:
+        ids = [each for each in _many(asked.value) if isinstance(each, int)]
+        if asked.operator is Operator.HAS_ALL:
+            return and_(*(self._dynamic.get(each, on_list([each])) for each in ids))
+        static = [each for each in ids if each not in self._dynamic]
+        found = [on_list(static)] if static else []
+        return or_(*found, *(self._dynamic[each] for each in ids if each in self._dynamic))
+
+    def _message(self, asked: MessageCondition) -> Condition:
+        rows = select(_ONE).select_from(Message).where(Message.client_id == Client.id)
+        if asked.execution is not None:
+            rows = rows.where(Message.execution_id == asked.execution)
+        if asked.channel is not None:
+            rows = rows.where(Message.channel == asked.channel)
+        rows = self._happened(self._of_flow(rows, asked), asked).correlate(Client)
+        if asked.at_least == 1:
+            return found_by(rows)
+        return rows.with_only_columns(func.count()).scalar_subquery() >= asked.at_least
+
+    def _of_flow(self, rows: Select[Any], asked: MessageCondition) -> Select[Any]:
+        is_timed = asked.behaviour is Behaviour.SENT and asked.when is not None
+        if asked.flow is None and not is_timed:
+            return rows
+        rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
+        if asked.flow is not None:
+            rows = rows.where(FlowExecution.flow_id == asked.flow)
+        if is_timed and asked.when is not None:
+            began = func.coalesce(FlowExecution.started_at, FlowExecution.created_at)
+            rows = rows.where(self._in_days(began, asked.when.operator, asked.when.value))
+        return rows
+
+    def _happened(self, rows: Select[Any], asked: MessageCondition) -> Select[Any]:
+        if asked.behaviour is Behaviour.SENT:
+            return rows.where(Message.state == MessageState.ACCEPTED)
+        trace = TRACES[asked.behaviour]
+        rows = rows.where(Message.feedback.bitwise_and(int(trace.bits)) != 0)
+        return rows if asked.when is None else rows.where(self._event(trace.events, asked.when))
+
+    def _event(self, kinds: Sequence[str], when: When) -> Condition:
+        return found_by(
+            select(_ONE)
+            .select_from(Event)
+            .where(
+                Event.message_id == Message.id,
+                Event.kind.in_(kinds),
+                self._in_days(Event.occurred_at, when.operator, when.value),
+            )
+            .correlate(Message)
+        )
+
+
+def _not(condition: Condition) -> Condition:
+    return is_not_true(condition)
+
+
+def _within(moment: SQLColumnExpression[Any], days: Days, time_zone: str) -> Condition:
+    if days[0] > days[1]:
+        return false()
+    start, end = moments_of(days, time_zone)
+    bounds = [moment >= start] if start is not None else []
+    bounds += [moment < end] if end is not None else []
+    return and_(true(), *bounds) if bounds else moment.is_not(None)
+
+
+def _cost(node: Node) -> int:
+    match node:
+        case All(nodes) | AnyOf(nodes):
+            return sum(_cost(each) for each in nodes)
+        case Not(inner):
+            return _cost(inner)
+        case MessageCondition(when=when):
+            return _COST_OF_MESSAGES + (_COST_OF_EVENTS if when else 0)
+        case FieldCondition(custom_key=key, shape=shape):
+            return _COST_OF_CUSTOM if key else _COST[shape.kind]
+
+
+def _custom_text(asked: FieldCondition) -> ColumnElement[str]:
+    return json_string(Client.custom_fields, _path(asked))
+
+
+def _path(asked: FieldCondition) -> str:
+    # In quotes: a key may begin with a digit, which no name in a path may.
+    return f'$."{asked.custom_key}"'
+
+
+def _text(asked: FieldCondition) -> Condition:
+    column = _custom_text(asked) if asked.custom_key else getattr(Client, asked.field)
+    if asked.operator is Operator.IS_SET:
+        # Not `<> ''`: the servers take a value of spaces for an empty one.
+        return func.length(column) > 0
+    value: Any = asked.value
+    text: ColumnElement[str] = folded(column)
+    match asked.operator:
+        case Operator.IS:
+            return text == fold(value)
+        case Operator.IN:
+            return text.in_([fold(each) for each in value])
+        case Operator.CONTAINS:
+            return text.contains(fold(value), autoescape=True)
+        case Operator.BEGINS_WITH:
+            return text.startswith(fold(value), autoescape=True)
+        case _:
+            return text.endswith(fold(value), autoescape=True)
+
+
+def _choice(asked: FieldCondition) -> Condition:
+    words = [str(each) for each in _many(asked.value)]
+    if asked.custom_key is None:
+        column = getattr(Client, asked.field)
+        return true() if asked.operator is Operator.IS_SET else column.in_([Consent(word) for word in words])
+    text = as_bytes(_custom_text(asked))
+    return func.length(text) > 0 if asked.operator is Operator.IS_SET else text.in_(words)
+
+
+def _boolean(asked: FieldCondition) -> Condition:
+    text: ColumnElement[str] = json_boolean(Client.custom_fields, _path(asked))
+    if asked.operator is Operator.IS_SET:
+        return text.in_(["true", "false"])
+    return text == ("true" if asked.value else "false")
+
+
+def _number(asked: FieldCondition) -> Condition:
+    number: ColumnElement[Any] = json_number(Client.custom_fields, _path(asked))
+    value: Any = asked.value
+    match asked.operator:
+        case Operator.IS_SET:
+            return number.is_not(None)
+        case Operator.IN:
+            return number.in_([literal(each, Double) for each in value])
+        case Operator.BETWEEN:
+            return number.between(literal(value[0], Double), literal(value[1], Double))
+        case operator:
+            return _COMPARE[operator](number, literal(value, Double))
+
+
+_COMPARE: Mapping[Operator, Callable[[Any, Any], Condition]] = {
+    Operator.IS: lambda number, value: number == value,
+    Operator.GREATER_THAN: lambda number, value: number > value,
+    Operator.AT_LEAST: lambda number, value: number >= value,
+    Operator.LESS_THAN: lambda number, value: number < value,
+    Operator.AT_MOST: lambda number, value: number <= value,
+}
+
+
+def _tags(asked: FieldCondition) -> Condition:
+    if asked.operator is Operator.IS_SET:
+        return json_size(Client.tags) > 0
+    found = [json_has(Client.tags, json.dumps(tag, ensure_ascii=False)) for tag in _many(asked.value)]
+    return and_(*found) if asked.operator is Operator.HAS_ALL else or_(*found)
+
+
+def _channels(asked: FieldCondition) -> Condition:
+    found = [suppressed(Channel(str(each))) for each in _many(asked.value)]
+    return and_(*found) if asked.operator is Operator.HAS_ALL else or_(*found)
+
+
+def suppressed(channel: Channel) -> Condition:
+    """Whether the client's address for the channel must not be written to by any flow."""
+    address = Client.email if channel is Channel.EMAIL else Client.phone
+    return found_by(
+        select(_ONE)
+        .select_from(Unsubscribed)
+        .where(
+            Unsubscribed.channel == channel,
+            Unsubscribed.address == address,
+            Unsubscribed.scope == EVERYWHERE,
+            Unsubscribed.active.is_(True),
+        )
+        .correlate(Client)
+    )
+
+
+_PLAIN: Mapping[Kind, Callable[[FieldCondition], Condition]] = {
+    Kind.TEXT: _text,
+    Kind.CHOICE: _choice,
+    Kind.BOOLEAN: _boolean,
+    Kind.NUMBER: _number,
+    Kind.TAGS: _tags,
+    Kind.CHANNELS: _channels,
+}
+_COMPLEMENTS: Mapping[Operator, Operator] = {
+    Operator.IS_NOT: Operator.IS,
+    Operator.IS_NOT_SET: Operator.IS_SET,
+    Operator.HAS_NONE: Operator.HAS_ANY,
+}
+
+
+def _many(value: Value) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else (value,)
