@@ -10,6 +10,7 @@ from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
 from api.routers import (
+    bulk_operations,
     client_lists,
     clients,
     exports,
@@ -39,6 +40,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     merges.router,
     clients.router,
     privacy.router,
+    bulk_operations.router,
     client_lists.router,
     templates.router,
     flows.router,

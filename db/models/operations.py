@@ -60,8 +60,9 @@ class BulkOperation(Base):
     """One change to many clients: chosen by id (`client_ids`) or by a segment `rule`.
 
     Clients are walked by id, and `last_client_id` moves past a piece in the transaction that changes it; those who came after
-    `until_client_id` are left alone. `changed_count` are the clients for whom anything was different afterwards. `attempt`,
-    `idle_runs`, `dispatched_at` and `heartbeat_at` are those of a member import.
+    `until_client_id` are left alone. `matched_count` are those it was about when it was asked for, `done_count` those it came
+    to, `changed_count` those for whom anything was different afterwards, `skipped_count` those who have too many tags already.
+    `attempt`, `idle_runs`, `dispatched_at` and `heartbeat_at` are those of a member import.
     """
 
     __tablename__ = table("bulk_operations")
@@ -80,6 +81,7 @@ class BulkOperation(Base):
     matched_count: Mapped[int | None] = mapped_column(Integer)
     done_count: Mapped[int] = mapped_column(Integer, default=0)
     changed_count: Mapped[int] = mapped_column(Integer, default=0)
+    skipped_count: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     idle_runs: Mapped[int] = mapped_column(Integer, default=0)
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from db.dialect import utc_now
 from db.errors import Conflict, NotFound
 from db.models import Batch, FailedJob, FlowExecution, Message, Stats
-from db.queries import executions, imports
+from db.queries import bulk, executions, imports
 from db.queries.pages import Page, page_of
 from db.queries.stats import move_stats
 from db.queries.transitions import rowcount
 from db.states import (
     BatchState,
+    BulkState,
     ExecutionState,
     Failure,
     ImportState,
@@ -185,6 +186,14 @@ def _import_again(session: Session, job: FailedJob) -> RetryEffect:
     return RetryEffect.DISPATCHED
 
 
+def _bulk_again(session: Session, job: FailedJob) -> RetryEffect:
+    operation = bulk.get_operation(session, job.subject.get("bulk_operation_id", 0))
+    if operation.state is not BulkState.FAILED:
+        return RetryEffect.NOTHING
+    bulk.requeue_operation(session, operation.id)
+    return RetryEffect.DISPATCHED
+
+
 def _decide_unknown(session: Session, job: FailedJob) -> RetryEffect:
     """What may have been sent is not sent again by a retry: that is a decision of its own, kept in `approvals`."""
     execution = _lock_execution(session, job)
@@ -201,6 +210,7 @@ _RETRIES: Mapping[str, Callable[[Session, FailedJob], RetryEffect]] = {
     JobKind.REQUEST_REFUSED: _go_on,
     JobKind.EXECUTION: _begin_again,
     JobKind.IMPORT: _import_again,
+    JobKind.BULK_OPERATION: _bulk_again,
     JobKind.UNKNOWN_OUTCOME: _decide_unknown,
 }
 

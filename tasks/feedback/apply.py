@@ -1,7 +1,7 @@
 """Applies a stored webhook to events, ledger, stats and suppressions, in one transaction."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What we ask of Prefect: deployments of marketing flows, runs of executions and imports, and how a run stands.
+"""What we ask of Prefect: deployments of marketing flows, runs of executions, imports and bulk operations, and how a run stands.
 
 The only module that does (through `prefect_rest.py`). Every function may raise `OrchestratorUnavailable`.
 """
@@ -22,6 +22,7 @@ __all__ = [
     "RunState",
     "cancel_run",
     "count_workers",
+    "create_bulk_run",
     "create_execution_run",
     "create_import_run",
     "create_shard_run",
@@ -41,6 +42,7 @@ WORK_POOL_TYPE: Final = "ics-warm"
 SEND_DEPLOYMENT: Final = "send-campaign/send-campaign"
 SHARD_DEPLOYMENT: Final = "send-shard/send-shard"
 IMPORT_DEPLOYMENT: Final = "import-members/import-members"
+BULK_DEPLOYMENT: Final = "run-bulk-operation/run-bulk-operation"
 
 _COPIED: Final = (
     "flow_id",
@@ -163,6 +165,21 @@ def create_import_run(*, import_id: int, import_uid: str, attempt: int) -> str:
         parameters={"import_id": import_id},
         tags=[f"import-{import_id}"],
         idempotency_key=f"{import_uid}-{attempt}",
+    )
+
+
+def create_bulk_run(*, operation_id: int, operation_uid: str, attempt: int) -> str:
+    """Ask for a run of the bulk operation; asking twice for the same attempt gives the same run.
+
+    Returns:
+        The flow run's id.
+    """
+    return _create_run(
+        str(_named_deployment(BULK_DEPLOYMENT)["id"]),
+        name=f"bulk operation {operation_id}",
+        parameters={"operation_id": operation_id},
+        tags=[f"bulk-operation-{operation_id}"],
+        idempotency_key=f"{operation_uid}-{attempt}",
     )
 
 

@@ -9,7 +9,7 @@ from db.errors import IcsError
 from db.queries import failed_jobs
 from db.queries.failed_jobs import Retried
 from db.states import JobKind, JobState, RetryEffect
-from tasks.orchestration.sync import dispatch_execution, dispatch_import
+from tasks.orchestration.sync import dispatch_bulk_operation, dispatch_execution, dispatch_import
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,14 @@ def retry_open(
 
 
 def dispatch_retried(database: Database, retried: Iterable[Retried]) -> None:
-    """Ask for one run of each execution and import that needs one. What Prefect does not get now, it gets from the
+    """Ask for one run of each execution, import and bulk operation that needs one. What Prefect does not get now, it gets from the
     dispatcher."""
     jobs = [each.job for each in retried if each.effect is RetryEffect.DISPATCHED]
     for import_id in sorted({job.subject["import_id"] for job in jobs if job.kind == JobKind.IMPORT}):
         dispatch_import(database, import_id)
+    operations = {job.subject["bulk_operation_id"] for job in jobs if job.kind == JobKind.BULK_OPERATION}
+    for operation_id in sorted(operations):
+        dispatch_bulk_operation(database, operation_id)
     for execution_id in sorted({job.execution_id for job in jobs if job.execution_id is not None}):
         dispatch_execution(database, execution_id)
 

@@ -1,14 +1,14 @@
-"""What the dispatcher looks for: executions and imports that nobody works on, and flows Prefect does not know yet."""
+"""What the dispatcher looks for: executions, imports and bulk operations that nobody works on, and flows Prefect does not know yet."""
 
 from functools import partial
 
 import structlog
 
 from db.engine import Database
-from db.queries import dispatching, executions, imports, schedules
+from db.queries import bulk, dispatching, executions, imports, schedules
 from settings import get_settings
 from tasks.orchestration.prefect_api import RunState, run_state
-from tasks.orchestration.sync import dispatch_execution, dispatch_import, sync_flow
+from tasks.orchestration.sync import dispatch_bulk_operation, dispatch_execution, dispatch_import, sync_flow
 
 log = structlog.get_logger()
 LIMIT = 100
@@ -19,7 +19,7 @@ def dispatch_all(database: Database) -> int:
 
     What had `ICS_MAX_RUN_ATTEMPTS` runs without any progress is not dispatched again: it becomes a failed job.
     """
-    return _dispatch_executions(database) + _dispatch_imports(database)
+    return _dispatch_executions(database) + _dispatch_imports(database) + _dispatch_bulk_operations(database)
 
 
 def _dispatch_executions(database: Database) -> int:
@@ -52,6 +52,21 @@ def _dispatch_imports(database: Database) -> int:
         if key in spent and database.run(give_up):
             log.error("import given up", import_id=key, flow_run_id=runs.get(key))
     return sum(dispatch_import(database, key) for key in dead if key not in spent)
+
+
+def _dispatch_bulk_operations(database: Database) -> int:
+    settings = get_settings()
+    most_runs = settings.max_run_attempts
+    with database.reading() as session:
+        waiting = bulk.list_undispatched(session, limit=LIMIT, orphan_seconds=settings.orphan_seconds)
+        runs = bulk.list_flow_runs(session, waiting)
+        spent = bulk.list_spent(session, among=waiting, most_runs=most_runs)
+    dead = [key for key in waiting if not _is_late(runs.get(key))]
+    for key in dead:
+        give_up = partial(bulk.give_up_operation, operation_id=key, most_runs=most_runs)
+        if key in spent and database.run(give_up):
+            log.error("bulk operation given up", operation_id=key, flow_run_id=runs.get(key))
+    return sum(dispatch_bulk_operation(database, key) for key in dead if key not in spent)
 
 
 def sync_all(database: Database) -> int:

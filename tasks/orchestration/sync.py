@@ -1,4 +1,4 @@
-"""Keeps Prefect in step with our database: deployments of flows, runs of executions and imports.
+"""Keeps Prefect in step with our database: deployments of flows, runs of executions, imports and bulk operations.
 
 Our database is the truth, Prefect follows. Whatever Prefect does not get now, because it is away, it gets from the
 scheduled dispatcher later; so nothing here raises for a Prefect that cannot be reached.
@@ -10,7 +10,7 @@ import structlog
 
 from db.engine import Database, Session
 from db.models import Flow, FlowSchedule
-from db.queries import dispatching, imports, schedules
+from db.queries import bulk, dispatching, imports, schedules
 from db.queries.flows import find_channel, get_flow
 from db.states import Channel, FlowState
 from tasks.orchestration import prefect_api
@@ -56,6 +56,19 @@ def dispatch_import(database: Database, import_id: int) -> bool:
         database.run(lambda s: imports.release_dispatch(s, import_id))
         return False
     database.run(lambda s: imports.record_dispatch(s, import_id, run_id))
+    return True
+
+
+def dispatch_bulk_operation(database: Database, operation_id: int) -> bool:
+    """Ask Prefect for a run of the bulk operation; False when it cannot be reached and the dispatcher has to."""
+    attempt, uid = database.run(lambda s: bulk.next_attempt(s, operation_id))
+    try:
+        run_id = prefect_api.create_bulk_run(operation_id=operation_id, operation_uid=uid, attempt=attempt)
+    except OrchestratorUnavailable as error:
+        log.warning("bulk operation waits for the dispatcher", operation_id=operation_id, error=str(error))
+        database.run(lambda s: bulk.release_dispatch(s, operation_id))
+        return False
+    database.run(lambda s: bulk.record_dispatch(s, operation_id, run_id))
     return True
 
 

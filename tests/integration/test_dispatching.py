@@ -7,14 +7,15 @@ from sqlalchemy import Engine, select, update
 
 from db.dialect import utc_in
 from db.engine import Database, Session
-from db.models import FailedJob, FlowExecution, MemberImport, Stats
-from db.queries import dispatching, executions, failed_jobs, imports, ledger
+from db.models import BulkOperation, FailedJob, FlowExecution, MemberImport, Stats
+from db.queries import bulk, dispatching, executions, failed_jobs, imports, ledger
+from db.queries.bulk_changes import Change
 from db.queries.imports import CleanRows
-from db.states import Channel, ExecutionState, ImportState, JobState, RetryEffect
+from db.states import BulkAction, BulkState, Channel, ExecutionState, ImportState, JobState, RetryEffect
 from settings import get_settings
 from tasks.orchestration import prefect_api, sweep
 from tasks.orchestration.prefect_api import OrchestratorUnavailable, RunState
-from tests.builders import add_campaign, prepared
+from tests.builders import add_campaign, add_clients, prepared
 
 MOST_RUNS = 3
 
@@ -39,6 +40,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> FakePrefect:
     fake = FakePrefect()
     monkeypatch.setattr(prefect_api, "create_execution_run", fake.create_run)
     monkeypatch.setattr(prefect_api, "create_import_run", fake.create_run)
+    monkeypatch.setattr(prefect_api, "create_bulk_run", fake.create_run)
     monkeypatch.setattr(sweep, "run_state", lambda run_id: fake.run_state)
     return fake
 
@@ -56,7 +58,7 @@ def later(database: Database, prefect: FakePrefect) -> Callable[[], int]:
 
     def look() -> int:
         def age(s: Session) -> None:
-            for model in (FlowExecution, MemberImport):
+            for model in (FlowExecution, MemberImport, BulkOperation):
                 s.execute(update(model).values(heartbeat_at=None))
                 s.execute(
                     update(model).where(model.dispatched_at.is_not(None)).values(dispatched_at=utc_in(-1000))
@@ -240,6 +242,48 @@ class TestImports:
         database.run(lambda s: imports.fail_import(s, import_id, error="the disk was full"))
         assert not database.run(lambda s: imports.give_up_import(s, import_id, most_runs=MOST_RUNS))
         assert [job.error for job in jobs(database)] == ["the disk was full"]
+
+
+class TestBulkOperations:
+    def test_one_that_ends_every_run_fails_and_is_queued_by_a_retry(
+        self, database: Database, later: Later
+    ) -> None:
+        operation_id = an_operation(database)
+        database.run(lambda s: bulk.start_operation(s, operation_id))
+        assert [later() for _ in range(MOST_RUNS + 2)] == [1, 1, 1, 0, 0]
+        with database.reading() as s:
+            found = bulk.get_operation(s, operation_id)
+        assert found.state is BulkState.FAILED
+        [job] = jobs(database)
+        assert (job.kind, job.subject) == ("bulk_operation", {"bulk_operation_id": operation_id})
+        assert retry(database, job) is RetryEffect.DISPATCHED
+        assert later() == 1
+
+    def test_a_piece_that_is_committed_renews_the_patience(self, database: Database, later: Later) -> None:
+        operation_id = an_operation(database)
+        database.run(lambda s: bulk.start_operation(s, operation_id))
+        for _ in range(MOST_RUNS):
+            later()
+        database.run(lambda s: bulk.advance_operation(s, operation_id, after=0, piece=1))
+        assert [later() for _ in range(MOST_RUNS + 1)] == [1, 1, 1, 0]
+
+    def test_runs_that_prefect_did_not_take_do_not_count(
+        self, database: Database, prefect: FakePrefect, later: Later
+    ) -> None:
+        operation_id = an_operation(database)
+        prefect.is_away = True
+        assert [later() for _ in range(MOST_RUNS + 2)] == [0] * (MOST_RUNS + 2)
+        with database.reading() as s:
+            assert bulk.get_operation(s, operation_id).state is BulkState.QUEUED
+
+
+def an_operation(database: Database) -> int:
+    def work(s: Session) -> int:
+        add_clients(s, 3)
+        asked = bulk.Asked(Change(BulkAction.ADD_TAGS, tags=["x"]), created_by="Ada")
+        return bulk.insert_operation(s, asked, matched_count=3).id
+
+    return database.run(work)
 
 
 def an_import(database: Database) -> int:

@@ -23,7 +23,7 @@ from db.engine import Database, Session, get_database
 from db.fields import FieldKind
 from db.models import Client, ClientList, ClientListMember, CustomField
 from db.queries.tokens import create_token
-from db.states import Consent
+from db.states import Consent, ListKind
 from tasks.exports import reading
 from tasks.exports.columns import choose_columns
 from tasks.exports.reading import Source
@@ -139,6 +139,25 @@ def test_a_list_has_its_members_only_and_is_named_in_the_file(api: TestClient, d
     assert f'filename="list-{list_id}-fruhling-2026-20' in answer.headers["content-disposition"]
     answer = api.post(URL, json={"client_list_id": list_id, "columns": ["client_id"]})
     assert [int(row["client_id"]) for row in records_of(answer)] == members
+
+
+def test_a_rule_or_a_dynamic_list_exports_those_whom_it_chooses(api: TestClient, database: Database) -> None:
+    rule = {"field": "first_name", "operator": "in", "value": ["Client1", "Client4", "Client6"]}
+
+    def add(s: Session) -> tuple[int, list[int]]:
+        ids = add_clients(s, 8)
+        found = ClientList(name="chosen", kind=ListKind.DYNAMIC, rule=rule)
+        s.add(found)
+        s.flush()
+        return found.id, [ids[1], ids[4], ids[6]]
+
+    list_id, chosen = database.run(add)
+    by_rule = api.post(URL, json={"rule": rule, "columns": ["client_id"]})
+    by_list = api.get(f"/api/client-lists/{list_id}/export", params={"columns": "client_id"})
+    for answer in (by_rule, by_list):
+        assert [int(row["client_id"]) for row in records_of(answer)] == chosen
+    wrong = {**rule, "field": "first_nam"}
+    assert "first_name" in str(fields_of(api.post(URL, json={"rule": wrong})))
 
 
 def test_chosen_clients_are_read_in_pieces_and_those_who_are_gone_are_left_out(database: Database) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from deployments.deploy import PROJECT, deployment_body, lost_runs_automation
-from tasks.orchestration.prefect_api import IMPORT_DEPLOYMENT, SEND_DEPLOYMENT, WORK_POOL
+from tasks.orchestration.prefect_api import BULK_DEPLOYMENT, IMPORT_DEPLOYMENT, SEND_DEPLOYMENT, WORK_POOL
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
 BY_NAME = {each["name"]: each for each in DOCUMENT["deployments"]}
@@ -27,7 +27,7 @@ def test_the_deployments_that_the_code_asks_for_are_there() -> None:
     names = {
         f"{each['entrypoint'].partition(':')[2].replace('_', '-')}/{name}" for name, each in BY_NAME.items()
     }
-    assert {SEND_DEPLOYMENT, IMPORT_DEPLOYMENT} <= names
+    assert {SEND_DEPLOYMENT, IMPORT_DEPLOYMENT, BULK_DEPLOYMENT} <= names
 
 
 def test_code_runs_in_the_projects_directory() -> None:
