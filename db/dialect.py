@@ -172,6 +172,22 @@ def _json_has_mysql(element: json_has, compiler: SQLCompiler, **kw: Any) -> str:
     return f"JSON_CONTAINS({compiler.process(element.clauses, **kw)})"
 
 
+class json_there(_Condition):  # noqa: N801
+    """Whether a JSON document has a member, by its path."""
+
+    inherit_cache = True
+
+
+@compiles(json_there, "sqlite")
+def _json_there_sqlite(element: json_there, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_type({compiler.process(element.clauses, **kw)}) IS NOT NULL"
+
+
+@compiles(json_there)
+def _json_there_mysql(element: json_there, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_EXTRACT({compiler.process(element.clauses, **kw)}) IS NOT NULL"
+
+
 class json_size(FunctionElement[int]):  # noqa: N801
     """The number of members of a JSON array."""
 

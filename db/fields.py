@@ -40,7 +40,11 @@ class FieldType:
 
 
 class ValueRefused(ValueError):
-    """The value does not fit the field; the message says what would."""
+    """The value does not fit the field; the message says what would. `key` is the field, of several."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def check_value(field: FieldType, value: Any) -> str | int | float | bool | None:
@@ -80,20 +84,18 @@ def check_fields(known: Mapping[str, FieldType], values: Mapping[str, Any]) -> d
     """The custom fields of a client as they are stored.
 
     Raises:
-        ValueRefused: names the field, and the nearest one where there is none of the name.
+        ValueRefused: with the field's key, and the nearest one where there is none of the name.
     """
     checked: dict[str, Any] = {}
     for key, value in values.items():
         field = known.get(key)
         if field is None:
-            shown = key[:64].encode("ascii", "replace").decode()
-            raise ValueRefused(
-                f"{shown}: there is no such custom field{nearest(key, known)}; POST /api/custom-fields defines one"
-            )
+            hint = f"there is no such custom field{nearest(key, known)}; POST /api/custom-fields defines one"
+            raise ValueRefused(hint, key)
         try:
             checked[key] = check_value(field, value)
         except ValueRefused as error:
-            raise ValueRefused(f"{key}: {error}") from None
+            raise ValueRefused(str(error), key) from None
     return checked
 
 

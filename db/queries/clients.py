@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import Conflict, Invalid, Merged, NotFound
 from db.models import Client, ClientListMember, ClientMerge
+from db.queries.custom_fields import check_custom_fields
 from db.queries.pages import Page, page_of
 
 MAX_CUSTOM_FIELDS = 100
@@ -47,11 +48,11 @@ def insert_client(session: Session, values: Mapping[str, Any]) -> Client:
     """A new client; `values` are its columns. Custom fields that are None are left out.
 
     Raises:
-        Invalid: neither email nor phone.
+        Invalid: neither email nor phone, or a custom field that is not defined or of another kind.
         Conflict: the email, or the phone of a client without one, belongs to another client, who is named.
     """
     client = Client(**values)
-    client.custom_fields = _laid_over({}, client.custom_fields or {})
+    client.custom_fields = _laid_over({}, check_custom_fields(session, client.custom_fields or {}))
     _store(session, client, {})
     return client
 
@@ -74,7 +75,8 @@ def update_client(session: Session, client_id: int, values: Mapping[str, Any]) -
         raise NotFound("client", client_id)
     changes = dict(values)
     if "custom_fields" in changes:
-        changes["custom_fields"] = _laid_over(client.custom_fields, changes["custom_fields"])
+        given = check_custom_fields(session, changes["custom_fields"])
+        changes["custom_fields"] = _laid_over(client.custom_fields, given)
     _store(session, client, changes)
     return client
 

@@ -1,23 +1,34 @@
-"""Custom fields: what clients may have beside the columns of their own."""
+"""Custom fields as others need them: which there are, and what they may hold. `field_definitions.py` changes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.dialect import insert_ignore
-from db.fields import FieldKind, FieldType
+from db.errors import Conflict, Invalid
+from db.fields import FieldKind, FieldType, ValueRefused, check_fields
 from db.models import CustomField
+
+MAX_FIELDS = 200
 
 
 def list_field_types(session: Session) -> dict[str, FieldType]:
     """All custom fields there are, by key."""
-    return {field.key: field.type for field in session.scalars(select(CustomField).order_by(CustomField.key))}
+    return {field.key: field.type for field in list_custom_fields(session)}
+
+
+def list_custom_fields(session: Session) -> Sequence[CustomField]:
+    """All of them, at most `MAX_FIELDS`, by key."""
+    return session.scalars(select(CustomField).order_by(CustomField.key)).all()
 
 
 def ensure_custom_fields(session: Session, kinds: Mapping[str, FieldKind]) -> list[str]:
     """Define those of the fields that are not there yet; returns their keys. One that is there keeps its kind."""
     missing = sorted(set(kinds) - set(list_field_types(session)))
+    if missing:
+        check_room(session, len(missing))
     for key in missing:
         session.execute(
             insert_ignore(CustomField).values(key=key, label=label_of(key), kind=kinds[key], choices=[])
@@ -25,6 +36,29 @@ def ensure_custom_fields(session: Session, kinds: Mapping[str, FieldKind]) -> li
     return missing
 
 
+def check_custom_fields(session: Session, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The custom fields of a client as they are stored.
+
+    Raises:
+        Invalid: `custom_fields.<key>` is not defined, or the value is none of its kind.
+    """
+    if not values:
+        return {}
+    try:
+        return check_fields(list_field_types(session), values)
+    except ValueRefused as error:
+        raise Invalid(f"custom_fields.{error.key}", str(error)) from error
+
+
 def label_of(key: str) -> str:
     """What people read where nobody gave the field a label: `first_visit` is "First visit"."""
     return key.replace("_", " ").strip().capitalize() or key
+
+
+def check_room(session: Session, more: int) -> None:
+    """Raises Conflict when so many fields more would be too many."""
+    there = session.scalar(select(func.count()).select_from(CustomField)) or 0
+    if there + more > MAX_FIELDS:
+        raise Conflict(
+            f"there are {there} custom fields, and {MAX_FIELDS} are possible; delete some first", "key"
+        )

@@ -1,5 +1,6 @@
 """Migrations: they make what the models say, can be taken back, and can be run again after a cut."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,37 @@ def test_a_migration_that_was_cut_after_its_table_is_finished_by_running_it_agai
     upgrade(database_url)
     names = {index["name"] for index in inspect(engine).get_indexes(PREFIX + "clients")}
     assert f"ix_{PREFIX}clients_phone" in names
+
+
+def test_the_custom_fields_that_clients_have_are_defined(database_url: str, engine: Engine) -> None:
+    """By the migration that brought definitions: of one kind where all values agree, else text. No value is touched."""
+    downgrade(database_url, "0030")
+    documents = (
+        '{"city": "Cork", "visits": 3, "vip": true, "code": 7}',
+        '{"visits": 2.5, "code": "x7"}',
+        "{}",
+    )
+    columns = "identity_key, tags, custom_fields, email_consent, sms_consent"
+    with engine.begin() as connection:
+        for number, document in enumerate(documents):
+            connection.execute(
+                text(
+                    f"INSERT INTO {PREFIX}clients ({columns}) VALUES (:key, '[]', :fields, 'unknown', 'unknown')"
+                ),
+                {"key": f"c{number}@x.example", "fields": document},
+            )
+    upgrade(database_url)
+    with engine.connect() as connection:
+        found = connection.execute(text(f"SELECT * FROM {PREFIX}custom_fields")).mappings().all()
+        stored = connection.execute(text(f"SELECT custom_fields FROM {PREFIX}clients ORDER BY id")).scalars()
+        assert [json.loads(each) for each in stored] == [json.loads(each) for each in documents]
+    kinds = {row["key"]: (row["label"], row["kind"]) for row in found}
+    assert kinds == {
+        "city": ("City", "text"),
+        "code": ("Code", "text"),
+        "vip": ("Vip", "boolean"),
+        "visits": ("Visits", "number"),
+    }
 
 
 def test_the_prefix_of_all_tables_is_a_setting(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from sqlalchemy import Engine, event, update
 
 from db.engine import Database
 from db.errors import Conflict, Invalid
+from db.fields import FieldKind
 from db.models import Client
 from db.queries.client_search import Way, by_email, by_name, search_clients
 from db.queries.clients import get_client, insert_client, update_client
+from db.queries.custom_fields import ensure_custom_fields
 from tests.builders import add_clients
 
 
@@ -59,6 +61,8 @@ def test_of_two_at_once_one_creates_the_client(database: Database) -> None:
 
 def test_two_merges_of_custom_fields_at_once_lose_nothing(database: Database) -> None:
     client_id = database.run(lambda s: insert_client(s, {"email": "ann@x.ie"}).id)
+    kinds = {f"f{number}": FieldKind.NUMBER for number in range(4)}
+    database.run(lambda s: ensure_custom_fields(s, kinds))
     together = Barrier(4)
 
     def merge(number: int) -> None:
@@ -100,7 +104,6 @@ def test_a_prefix_finds_bytes_and_not_patterns(database: Database) -> None:
         (by_email("client17"), "clients_email"),
         (by_name("O'Neill"), "clients_last_name_first_name"),
         (by_name("Client17")[1:], "clients_first_name"),
-        (by_name("Client17 O'Ne")[:1], "clients_last_name_first_name"),
     ],
 )
 def test_a_search_follows_an_index(engine: Engine, ways: Sequence[Way], index: str) -> None:

@@ -1,0 +1,64 @@
+"""Custom fields: defined once, and then the same for clients, imports, rules and templates."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+
+from api.dependencies import DatabaseDep
+from api.errors import responses
+from api.schemas.base import PageOut
+from api.schemas.custom_fields import CustomFieldIn, CustomFieldOut, CustomFieldPatch
+from db.fields import KEY
+from db.queries import custom_fields, field_definitions
+
+router = APIRouter(prefix="/api/custom-fields", tags=["custom fields"])
+FieldKey = Annotated[str, Path(pattern=f"^{KEY.pattern}$", examples=["city"])]
+
+
+@router.post("", status_code=201, responses=responses(409))
+def create_custom_field(database: DatabaseDep, body: CustomFieldIn) -> CustomFieldOut:
+    """Define a field. At most 200 are possible."""
+    values = body.model_dump()
+    return database.run(
+        lambda s: CustomFieldOut.model_validate(field_definitions.insert_custom_field(s, values))
+    )
+
+
+@router.get("")
+def list_custom_fields(database: DatabaseDep) -> PageOut[CustomFieldOut]:
+    """All fields by key, in one page."""
+    with database.reading() as session:
+        items = [CustomFieldOut.model_validate(field) for field in custom_fields.list_custom_fields(session)]
+    return PageOut[CustomFieldOut](items=items, next_cursor=None)
+
+
+@router.get("/{key}", responses=responses(404))
+def get_custom_field(database: DatabaseDep, key: FieldKey) -> CustomFieldOut:
+    with database.reading() as session:
+        return CustomFieldOut.model_validate(field_definitions.get_custom_field(session, key))
+
+
+@router.patch("/{key}", responses=responses(404, 409))
+def update_custom_field(database: DatabaseDep, key: FieldKey, body: CustomFieldPatch) -> CustomFieldOut:
+    """Change label, choices or kind. 409 when values of clients would not fit any more, with how many."""
+    values = body.model_dump(exclude_unset=True)
+    return database.run(
+        lambda s: CustomFieldOut.model_validate(field_definitions.update_custom_field(s, key, values))
+    )
+
+
+@router.delete("/{key}", status_code=204, responses=responses(404, 409))
+def delete_custom_field(
+    database: DatabaseDep,
+    key: FieldKey,
+    values: Annotated[
+        Literal["keep", "delete"], Query(description="delete: the values that clients have in it go too.")
+    ] = "keep",
+) -> None:
+    """Delete a field that no rule names. With values, `?values=delete` removes those first, 5,000 clients at a time."""
+    database.run(lambda s: field_definitions.check_deletable(s, key))
+    after: int | None = 0 if values == "delete" else None
+    while after is not None:
+        last = after
+        after = database.run(lambda s, last=last: field_definitions.remove_values(s, key, after=last))  # type: ignore[misc]
+    database.run(lambda s: field_definitions.delete_custom_field(s, key))
