@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     event,
     insert,
+    literal,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
@@ -123,29 +124,6 @@ def _json_text_mysql(element: json_text, compiler: SQLCompiler, **kw: Any) -> st
     return f"CAST(JSON_EXTRACT({compiler.process(element.clauses, **kw)}) AS CHAR)"
 
 
-class bytes_text(FunctionElement[str]):  # noqa: N801
-    """Bytes as text to look for something in, in lower case. Each byte is a character: `to_bytes_text` writes what is looked
-    for in the same way."""
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(bytes_text, "sqlite")
-def _bytes_text_sqlite(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"lower(CAST({compiler.process(element.clauses, **kw)} AS TEXT))"
-
-
-@compiles(bytes_text)
-def _bytes_text_mysql(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"LOWER(CONVERT({compiler.process(element.clauses, **kw)} USING latin1))"
-
-
-def to_bytes_text(dialect: Dialect, text: str) -> str:
-    """`text`, in lower case, as it stands in `bytes_text` of its UTF-8."""
-    return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
-
-
 class json_string(FunctionElement[str]):  # noqa: N801
     """A text member of a JSON document by its path, without quotes and escapes; NULL where there is none."""
 
@@ -178,7 +156,7 @@ class _Condition(FunctionElement[bool]):
 
 
 class json_has(_Condition):  # noqa: N801
-    """Whether a JSON array has a member; the member is given as JSON text (`json.dumps`, no ASCII escapes)."""
+    """Whether a JSON array has a member; the member is given as JSON text."""
 
     inherit_cache = True
 
@@ -212,26 +190,35 @@ def _json_size_mysql(element: json_size, compiler: SQLCompiler, **kw: Any) -> st
 
 
 class json_number(FunctionElement[float]):  # noqa: N801
-    """A member of a JSON document by its path where it is a number, NULL elsewhere.
+    """A member of a JSON document by its path, to be compared with numbers. Whether it is one, `json_is_number` says.
 
-    Casting anything else would be an error where the statement writes rows (`INSERT ... SELECT`, strict mode).
+    Not a CAST, which is an error for other texts where the statement writes rows (`INSERT ... SELECT`, strict mode).
     """
 
     type = Double()
     inherit_cache = True
 
 
-@compiles(json_number, "sqlite")
-def _json_number_sqlite(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
-    arguments = compiler.process(element.clauses, **kw)
-    return f"CASE WHEN json_type({arguments}) IN ('integer', 'real') THEN json_extract({arguments}) END"
-
-
 @compiles(json_number)
-def _json_number_mysql(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+def _json_number(element: json_number, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"JSON_EXTRACT({compiler.process(element.clauses, **kw)})"
+
+
+class json_is_number(_Condition):  # noqa: N801
+    """Whether a member of a JSON document is there, and a number."""
+
+    inherit_cache = True
+
+
+@compiles(json_is_number, "sqlite")
+def _json_is_number_sqlite(element: json_is_number, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_type({compiler.process(element.clauses, **kw)}) IN ('integer', 'real')"
+
+
+@compiles(json_is_number)
+def _json_is_number_mysql(element: json_is_number, compiler: SQLCompiler, **kw: Any) -> str:
     member = f"JSON_EXTRACT({compiler.process(element.clauses, **kw)})"
-    kinds = "'INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL'"
-    return f"CASE WHEN JSON_TYPE({member}) IN ({kinds}) THEN CAST({member} AS DOUBLE) END"
+    return f"JSON_TYPE({member}) IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL')"
 
 
 class json_boolean(FunctionElement[str]):  # noqa: N801
@@ -299,6 +286,53 @@ def _bytes_mysql(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS BINARY)"
 
 
+class as_name(FunctionElement[str]):  # noqa: N801
+    """A name as people look for it, without regard to case. The servers' collations do so by themselves."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(as_name, "sqlite")
+def _name_sqlite(element: as_name, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)} COLLATE NOCASE)"
+
+
+@compiles(as_name)
+def _name_mysql(element: as_name, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+class _begins_with(_Condition):  # noqa: N801
+    inherit_cache = True
+
+
+def begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    """Whether a name begins with the prefix; a range of the name's index."""
+    return _begins_with(
+        column, literal(prefix), literal(_escaped(prefix) + "%"), literal(prefix + "\U0010ffff")
+    )
+
+
+@compiles(_begins_with, "sqlite")
+def _begins_sqlite(element: _begins_with, compiler: SQLCompiler, **kw: Any) -> str:
+    column, prefix, _, end = element.clauses
+    name, low, high = (compiler.process(each, **kw) for each in (column, prefix, end))
+    return f"({name} >= {low} AND {name} < {high})"
+
+
+@compiles(_begins_with)
+def _begins_mysql(element: _begins_with, compiler: SQLCompiler, **kw: Any) -> str:
+    column, _, pattern, _ = element.clauses
+    return f"({compiler.process(column, **kw)} LIKE {compiler.process(pattern, **kw)} ESCAPE '|')"
+
+
+def _escaped(text: str) -> str:
+    for character in "|%_":
+        text = text.replace(character, "|" + character)
+    return text
+
+
 def found_by(rows: Select[Any]) -> ColumnElement[bool]:
     """Whether the correlated select finds a row. Looked up for each row outside, along the index that it names.
 
@@ -306,6 +340,29 @@ def found_by(rows: Select[Any]) -> ColumnElement[bool]:
     few rows; a subquery that is a value they run as it stands.
     """
     return rows.limit(1).scalar_subquery().is_not(None)
+
+
+class bytes_text(FunctionElement[str]):  # noqa: N801
+    """Bytes as text to look for something in, in lower case. Each byte is a character: `to_bytes_text` writes what is looked
+    for in the same way."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(bytes_text, "sqlite")
+def _bytes_text_sqlite(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower(CAST({compiler.process(element.clauses, **kw)} AS TEXT))"
+
+
+@compiles(bytes_text)
+def _bytes_text_mysql(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"LOWER(CONVERT({compiler.process(element.clauses, **kw)} USING latin1))"
+
+
+def to_bytes_text(dialect: Dialect, text: str) -> str:
+    """`text`, in lower case, as it stands in `bytes_text` of its UTF-8."""
+    return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
 
 
 def insert_ignore(target: TableClause | type[Any]) -> Insert:

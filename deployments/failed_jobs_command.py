@@ -67,8 +67,8 @@ def retry_all(client: ApiClient, *, console: Console | None = None) -> int:
 
 
 def _cells(job: dict[str, Any]) -> tuple[str, ...]:
-    subject = ", ".join(
-        f"{name.removesuffix('_id')} {value}" for name, value in job["subject"].items() if value is not None
-    )
+    # MySQL keeps the members of a JSON object in an order of its own.
+    parts = sorted(job["subject"].items(), key=lambda part: (part[0] != "execution_id", part[0]))
+    subject = ", ".join(f"{name.removesuffix('_id')} {value}" for name, value in parts if value is not None)
     retried = f"{job['retried_at'][:19]} {job['retried_by'] or ''}" if job["retried_at"] else ""
     return str(job["id"]), job["kind"], subject, job["failed_at"][:19], retried, job["error"]

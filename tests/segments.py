@@ -23,7 +23,7 @@ from db.models import (
     Unsubscribed,
 )
 from db.segments.texts import fold
-from db.states import Channel, Consent, ExecutionState, Feedback, ListKind, MessageState, SuppressionReason
+from db.states import Channel, Consent, ExecutionState, ListKind, MessageState, SuppressionReason
 
 NOW = datetime(2026, 2, 27, 23, 30, tzinfo=UTC)
 """In Dublin it is still the 27th, in Auckland the 28th, on which the 29th is kept in this year."""
@@ -54,21 +54,15 @@ KINDS = {
     **{f"custom.{key}": kind.value for key, kind in CUSTOM.items()},
 }  # fmt: skip
 BEHAVIOURS = {
-    "delivered": (Feedback.DELIVERED, {"delivered"}),
-    "opened": (Feedback.OPENED, {"open"}),
-    "machine_opened": (Feedback.MACHINE_OPENED, {"machine_open"}),
-    "clicked": (Feedback.CLICKED, {"click"}),
-    "bounced": (Feedback.BOUNCED, {"bounce"}),
-    "undelivered": (
-        Feedback.UNDELIVERED | Feedback.EXPIRED | Feedback.REJECTED,
-        {"failed", "expired", "rejected"},
-    ),
-    "replied": (Feedback.REPLIED, {"reply"}),
-    "complained": (Feedback.COMPLAINED, {"spam_report"}),
-    "unsubscribed": (
-        Feedback.UNSUBSCRIBED | Feedback.OPTED_OUT,
-        {"unsubscribe", "group_unsubscribe", "opt_out"},
-    ),
+    "delivered": {"delivered"},
+    "opened": {"open"},
+    "machine_opened": {"machine_open"},
+    "clicked": {"click"},
+    "bounced": {"bounce"},
+    "undelivered": {"failed", "expired", "rejected"},
+    "replied": {"reply"},
+    "complained": {"spam_report"},
+    "unsubscribed": {"unsubscribe", "group_unsubscribe", "opt_out"},
 }
 
 
@@ -81,7 +75,6 @@ class Sent:
     channel: str
     began: datetime
     accepted: bool
-    feedback: Feedback
     events: list[tuple[str, datetime]]
 
 
@@ -229,21 +222,18 @@ def _message(session: Session, chance: random.Random, execution: FlowExecution, 
     )
     session.add(message)
     session.flush()
-    bits, events = Feedback(0), []
+    events: list[tuple[str, datetime]] = []
     for behaviour in chance.sample(sorted(BEHAVIOURS), chance.randrange(5)):
-        mask, kinds = BEHAVIOURS[behaviour]
-        bits |= chance.choice(list(mask))
-        for _ in range(chance.randrange(3)):
-            events.append((chance.choice(sorted(kinds)), _moment(chance)))
-    message.feedback = int(bits)
+        kinds = sorted(BEHAVIOURS[behaviour])
+        events += [(chance.choice(kinds), _moment(chance)) for _ in range(chance.randrange(1, 3))]
     for kind, moment in events:
         session.add(
-            Event(fingerprint=chance.randbytes(32), provider="test", kind=kind, message_id=message.id,
+            Event(fingerprint=chance.randbytes(32), provider="test", kind=kind, message_id=message.id, client_id=client_id,
                   occurred_at=moment, raw={})
         )  # fmt: skip
     began = execution.started_at or execution.created_at
     accepted = state is MessageState.ACCEPTED
-    return Sent(execution.flow_id, execution.id, channel.value, began, accepted, bits, events)
+    return Sent(execution.flow_id, execution.id, channel.value, began, accepted, events)
 
 
 def _moment(chance: random.Random) -> datetime:
@@ -293,12 +283,13 @@ class Oracle:
             case kind:
                 return _plain(kind, operator, person.values[name], value)
 
-    def _dynamic(self, person: Person, ids: list[int]) -> set[int]:
+    def _dynamic(self, person: Person, ids: Any) -> set[int]:
         rules = {list_id: self._world.dynamic[list_id] for list_id in ids if list_id in self._world.dynamic}
         return {list_id for list_id, rule in rules.items() if Oracle(self._world, rule).chooses(person)}
 
     def _message(self, asked: dict[str, Any], person: Person) -> bool:
-        return sum(self._is_meant(asked, each) for each in person.sent) >= asked.get("at_least", 1)
+        least: int = asked.get("at_least", 1)
+        return sum(self._is_meant(asked, each) for each in person.sent) >= least
 
     def _is_meant(self, asked: dict[str, Any], sent: Sent) -> bool:
         for key in ("flow", "execution", "channel"):
@@ -307,10 +298,8 @@ class Oracle:
         when = asked.get("when")
         if asked["message"] == "sent":
             return sent.accepted and (when is None or self._then(when, sent.began))
-        mask, kinds = BEHAVIOURS[asked["message"]]
-        if not sent.feedback & mask:
-            return False
-        return when is None or any(kind in kinds and self._then(when, moment) for kind, moment in sent.events)
+        moments = [moment for kind, moment in sent.events if kind in BEHAVIOURS[asked["message"]]]
+        return any(when is None or self._then(when, moment) for moment in moments)
 
     def _then(self, when: dict[str, Any], moment: datetime) -> bool:
         return self._day(when["operator"], moment.astimezone(self._zone).date(), when["value"])
@@ -323,15 +312,15 @@ class Oracle:
         ahead = (day - self._today).days
         match operator:
             case "between":
-                return value[0] <= day.isoformat() <= value[1]
+                return bool(value[0] <= day.isoformat() <= value[1])
             case "in_last_days":
-                return -value <= ahead <= 0
+                return bool(-value <= ahead <= 0)
             case "in_next_days":
-                return 0 <= ahead <= value
+                return bool(0 <= ahead <= value)
             case "more_than_days_ago":
-                return ahead < -value
+                return bool(ahead < -value)
             case "more_than_days_ahead":
-                return ahead > value
+                return bool(ahead > value)
             case "anniversary_today":
                 return _kept_on(day, self._today)
             case "anniversary_in_next_days":
@@ -358,7 +347,7 @@ def _set(operator: str, has: set[Any], value: Any) -> bool:
     return bool(has) == (operator == "is_set")
 
 
-def _plain(kind: str, operator: str, stored: Any, value: Any) -> bool:
+def _plain(kind: str, operator: str, stored: Any, value: Any) -> bool:  # noqa: C901 - one line an operator
     is_set = stored is not None and stored != ""
     if operator in ("is_set", "is_not_set"):
         return is_set == (operator == "is_set")

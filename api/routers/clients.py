@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import DatabaseDep, ItemId, PageDep, PageParams
+from api.dependencies import DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientIn, ClientOut, ClientPatch
@@ -13,8 +13,11 @@ from db.engine import Session
 from db.errors import Invalid
 from db.models import Client
 from db.queries import clients
+from db.queries.client_search import Condition, by_email, by_name, by_phone, condition_on, search_clients
 from db.queries.pages import Page
 from db.queries.timelines import list_client_messages as list_timeline
+from tasks.addresses import AddressInvalid, normalise_phone
+from tasks.searching import SearchKind, read_search
 
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
@@ -29,19 +32,41 @@ def create_client(database: DatabaseDep, body: ClientIn) -> ClientOut:
 @router.get("")
 def list_clients(
     database: DatabaseDep,
+    settings: SettingsDep,
     page: PageDep,
-    email: Annotated[str | None, Query(max_length=254)] = None,
-    phone: Annotated[str | None, Query(max_length=16, description="E.164; write + as %2B.")] = None,
-    q: Annotated[str | None, Query(max_length=254, description="Beginning of the email.")] = None,
+    q: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=254,
+            description="Beginning of an email, a phone or a name (either, or both).",
+        ),
+    ] = None,
+    email: Annotated[str | None, Query(max_length=254, description="The whole email.")] = None,
+    phone: Annotated[str | None, Query(max_length=40, description="The whole phone; write + as %2B.")] = None,
+    tag: Annotated[str | None, Query(min_length=1, max_length=50)] = None,
+    field: Annotated[
+        str | None, Query(max_length=64, description="Key of a custom field, with `value`.")
+    ] = None,
+    value: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
 ) -> PageOut[ClientOut]:
-    """Clients in the order they were created; with `q`, in the order of their emails."""
+    """Clients in the order they were created; with `q`, in the order of what it found them by.
+
+    All that is given has to be true of a client. `tag` and `field` alone look through the clients one after the other: for what
+    few of a million have, that takes a second. A dynamic list counts and keeps such a choice.
+    """
     if q and (email is not None or phone is not None):
         raise bad_parameter("q", "give either q, or email and phone")
+    if phone is not None:
+        phone = _phone(phone, settings.default_region)
     with database.reading() as session:
-        if q:
-            return PageOut[ClientOut].of(_search(session, q, page))
+        also = _condition(session, tag, field, value)
+        if q and q.strip():
+            return PageOut[ClientOut].of(_search(session, q, page, settings.default_region, also))
         return PageOut[ClientOut].of(
-            clients.list_clients(session, after=page.cursor, limit=page.limit, email=email, phone=phone)
+            clients.list_clients(
+                session, after=page.cursor, limit=page.limit, email=email, phone=phone, also=also
+            )
         )
 
 
@@ -82,8 +107,31 @@ def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
 
 
-def _search(session: Session, prefix: str, page: PageParams) -> Page[Client]:
+def _phone(text: str, region: str) -> str:
     try:
-        return clients.search_clients(session, prefix, after=page.cursor, limit=page.limit)
+        return normalise_phone(text, region)
+    except AddressInvalid as error:
+        raise bad_parameter("phone", str(error)) from error
+
+
+def _condition(session: Session, tag: str | None, field: str | None, value: str | None) -> Condition | None:
+    try:
+        return condition_on(session, tag=tag, field=field, value=value)
+    except Invalid as error:
+        raise bad_parameter(error.field, error.message) from error
+
+
+_WAYS = {SearchKind.EMAIL: by_email, SearchKind.PHONE: by_phone, SearchKind.NAME: by_name}
+
+
+def _search(
+    session: Session, text: str, page: PageParams, region: str, also: Condition | None
+) -> Page[Client]:
+    search = read_search(text, region=region)
+    ways = [*_WAYS[search.kind](search.prefix)]
+    if search.kind is SearchKind.NAME:
+        ways = [*by_email(search.prefix.lower()), *ways]
+    try:
+        return search_clients(session, ways, after=page.cursor, limit=page.limit, also=also)
     except Invalid as error:
         raise bad_parameter(error.field, error.message) from error

@@ -26,12 +26,16 @@ def create_table(
         create_index(name, *columns)
 
 
-def create_index(name: str, *columns: str) -> None:
-    """Create an index of the prefixed table, named by the convention of `db.base`, unless it is there."""
+def create_index(name: str, *columns: str, any_case: bool = False) -> None:
+    """Create an index of the prefixed table, named by the convention of `db.base`, unless it is there.
+
+    `any_case` is for names: SQLite compares text byte by byte unless it is told otherwise, the servers' collations do not.
+    """
     full = table(name)
     index = f"ix_{full}_{'_'.join(columns)}"
     if index not in {found["name"] for found in sa.inspect(op.get_bind()).get_indexes(full)}:
-        op.create_index(index, full, list(columns))
+        is_told = any_case and op.get_bind().dialect.name == "sqlite"
+        op.create_index(index, full, [sa.text(f"{c} COLLATE NOCASE") if is_told else c for c in columns])
 
 
 def drop_index(name: str, *columns: str) -> None:

@@ -36,6 +36,8 @@ class Client(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 
+    __table_args__ = (Index(None, "last_name", "first_name"), Index(None, "first_name"))
+
 
 class CustomField(Base):
     """A custom field, defined once: what `clients.custom_fields` may hold under `key`."""
@@ -86,7 +88,8 @@ class ClientMerge(Base):
 class ClientList(Base):
     """Static: its members are rows of `client_list_members`. Dynamic: they are whom `rule` describes now.
 
-    `member_count` is what was counted at `counted_at`, for lists too large to be counted each time; it took `count_seconds`.
+    `member_count` is what was counted at `counted_at`, for lists too large to be counted each time. `count_tried_at` is when that was
+    tried last, and `count_seconds` how long it took; the two are later where it took too long.
     """
 
     __tablename__ = table("client_lists")
@@ -99,6 +102,7 @@ class ClientList(Base):
     member_count: Mapped[int | None] = mapped_column(Integer)
     counted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     count_seconds: Mapped[float | None] = mapped_column(Double)
+    count_tried_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 

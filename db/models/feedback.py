@@ -35,7 +35,10 @@ class WebhookDelivery(Base):
 
 
 class Event(Base):
-    """One fact a provider reported. The fingerprint drops copies: see `tasks/providers/events.py`."""
+    """One fact about a message. The fingerprint drops copies: see `tasks/providers/events.py`.
+
+    `client_id` is that of the message: segments look for what a client did along the index that begins with it.
+    """
 
     __tablename__ = table("events")
 
@@ -46,12 +49,15 @@ class Event(Base):
     provider: Mapped[str] = mapped_column(String(16))
     kind: Mapped[str] = mapped_column(String(24))
     message_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    client_id: Mapped[int | None] = mapped_column(BigId)
     address: Mapped[str | None] = mapped_column(exact(254))
     occurred_at: Mapped[datetime] = mapped_column(UTCDateTime)
     url: Mapped[str | None] = mapped_column(Text)
     classification: Mapped[str | None] = mapped_column(String(100))
     reason: Mapped[str | None] = mapped_column(Text)
     raw: Mapped[dict[str, Any]] = mapped_column(JsonDoc)
+
+    __table_args__ = (Index(None, "client_id", "kind", "occurred_at"),)
 
 
 def _count() -> Mapped[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,8 +12,6 @@ from db.models import Client, ClientListMember, ClientMerge
 from db.queries.pages import Page, page_of
 
 MAX_CUSTOM_FIELDS = 100
-# The last character there is: the addresses that begin with "ann" lie between "ann" and "ann" + this one.
-_LAST_CHARACTER = "\U0010ffff"
 
 
 def get_client(session: Session, client_id: int) -> Client:
@@ -26,36 +24,23 @@ def get_client(session: Session, client_id: int) -> Client:
 
 
 def list_clients(
-    session: Session, *, after: int, limit: int, email: str | None = None, phone: str | None = None
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    email: str | None = None,
+    phone: str | None = None,
+    also: ColumnElement[bool] | None = None,
 ) -> Page[Client]:
-    """Clients by id; with exactly this email or (E.164) phone."""
+    """Clients by id; with exactly this email or (E.164) phone, and of whom `also` is true."""
     query = select(Client)
     if email is not None:
         query = query.where(Client.email == email.lower())
     if phone is not None:
         query = query.where(Client.phone == phone)
+    if also is not None:
+        query = query.where(also)
     return page_of(session, query, Client.id, after=after, limit=limit)
-
-
-def search_clients(session: Session, prefix: str, *, after: int, limit: int) -> Page[Client]:
-    """Clients whose email begins with `prefix`, by email; the cursor is the id of the last one.
-
-    A range and not LIKE, and in the order of the same index: served by it on every database, however many match,
-    and no character is special.
-
-    Raises:
-        Invalid: the client that the cursor names is gone.
-    """
-    start = prefix.lower()
-    query = select(Client).where(Client.email >= start, Client.email < start + _LAST_CHARACTER)
-    if after:
-        last = session.scalars(select(Client.email).where(Client.id == after)).one_or_none()
-        if last is None:
-            raise Invalid("cursor", "the client it names is gone; begin again without it")
-        query = query.where(Client.email > last)
-    rows = session.scalars(query.order_by(Client.email).limit(limit + 1)).all()
-    items = rows[:limit]
-    return Page(items, items[-1].id if len(rows) > limit else None)
 
 
 def insert_client(session: Session, values: Mapping[str, Any]) -> Client:

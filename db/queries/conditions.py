@@ -6,6 +6,7 @@ A condition may be NULL where a value is missing, which chooses nobody, as false
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ from db.dialect import (
     is_not_true,
     json_boolean,
     json_has,
+    json_is_number,
     json_number,
     json_size,
     json_string,
@@ -38,7 +40,7 @@ from db.dialect import (
 from db.models import Client, ClientListMember, Event, FlowExecution, Message, Unsubscribed
 from db.models.suppressions import EVERYWHERE
 from db.segments.days import Days, anniversaries_of, days_of, moments_of, today_in
-from db.segments.rules import All, AnyOf, FieldCondition, MessageCondition, Node, Not, Rule, Value, When
+from db.segments.rules import All, AnyOf, FieldCondition, MessageCondition, Node, Not, Rule, Value
 from db.segments.texts import fold
 from db.segments.words import TRACES, Behaviour, Kind, Operator
 from db.states import Channel, Consent, MessageState
@@ -48,7 +50,7 @@ _ONE: ColumnElement[int] = literal_column("1")
 # Dates are stored as text; what does not lie between these is none.
 _FIRST_DAY, _LAST_DAY = "0001-01-01", "9999-12-31"
 _COST = {Kind.MOMENT: 1, Kind.TEXT: 2, Kind.CHOICE: 1, Kind.TAGS: 12, Kind.LISTS: 20, Kind.CHANNELS: 30}
-_COST_OF_CUSTOM, _COST_OF_MESSAGES, _COST_OF_EVENTS = 10, 50, 20
+_COST_OF_CUSTOM, _COST_OF_EVENTS, _COST_OF_MESSAGES = 10, 25, 50
 
 
 def condition_of(rule: Rule, *, now: datetime, dynamic: Mapping[int, Condition]) -> Condition:
@@ -94,7 +96,7 @@ class _Compiler:
     def _field(self, asked: FieldCondition) -> Condition:
         positive = _COMPLEMENTS.get(asked.operator)
         if positive is not None:
-            return _not(self._plain(FieldCondition(asked.field, asked.shape, positive, asked.value)))
+            return _not(self._plain(replace(asked, operator=positive)))
         return self._plain(asked)
 
     def _plain(self, asked: FieldCondition) -> Condition:
@@ -102,7 +104,7 @@ class _Compiler:
             case Kind.LISTS:
                 return self._lists(asked)
             case Kind.MOMENT:
-                return self._in_days(getattr(Client, asked.field), asked.operator, asked.value)
+                return self._in_days(getattr(Client, asked.name), asked.operator, asked.value)
             case Kind.DATE:
                 return self._date(as_bytes(_custom_text(asked)), asked)
             case kind:
@@ -133,46 +135,52 @@ class _Compiler:
         return or_(*found, *(self._dynamic[each] for each in ids if each in self._dynamic))
 
     def _message(self, asked: MessageCondition) -> Condition:
-        rows = select(_ONE).select_from(Message).where(Message.client_id == Client.id)
-        if asked.execution is not None:
-            rows = rows.where(Message.execution_id == asked.execution)
-        if asked.channel is not None:
-            rows = rows.where(Message.channel == asked.channel)
-        rows = self._happened(self._of_flow(rows, asked), asked).correlate(Client)
-        if asked.at_least == 1:
-            return found_by(rows)
-        return rows.with_only_columns(func.count()).scalar_subquery() >= asked.at_least
+        if asked.behaviour is Behaviour.SENT:
+            return _often_enough(self._sent(asked), Message.id, asked.at_least)
+        return _often_enough(self._happened(asked), Event.message_id, asked.at_least)
 
-    def _of_flow(self, rows: Select[Any], asked: MessageCondition) -> Select[Any]:
-        is_timed = asked.behaviour is Behaviour.SENT and asked.when is not None
-        if asked.flow is None and not is_timed:
-            return rows
-        rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
-        if asked.flow is not None:
-            rows = rows.where(FlowExecution.flow_id == asked.flow)
-        if is_timed and asked.when is not None:
+    def _sent(self, asked: MessageCondition) -> Select[Any]:
+        """Messages that were taken, along the ledger's unique key, which begins with the client."""
+        rows = select(_ONE).select_from(Message)
+        rows = rows.where(Message.client_id == Client.id, Message.state == MessageState.ACCEPTED)
+        if asked.flow is not None or asked.when is not None:
+            rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
+        if asked.when is not None:
             began = func.coalesce(FlowExecution.started_at, FlowExecution.created_at)
             rows = rows.where(self._in_days(began, asked.when.operator, asked.when.value))
+        return rows.where(*_filters(asked))
+
+    def _happened(self, asked: MessageCondition) -> Select[Any]:
+        """Events, along their index of client, kind and moment; the ledger is only asked where a filter is about the message."""
+        rows = select(_ONE).select_from(Event)
+        rows = rows.where(Event.client_id == Client.id, Event.kind.in_(TRACES[asked.behaviour]))
+        if asked.when is not None:
+            rows = rows.where(self._in_days(Event.occurred_at, asked.when.operator, asked.when.value))
+        filters = _filters(asked)
+        if filters:
+            rows = rows.join(Message, Message.id == Event.message_id).where(*filters)
+        if asked.flow is not None:
+            rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
         return rows
 
-    def _happened(self, rows: Select[Any], asked: MessageCondition) -> Select[Any]:
-        if asked.behaviour is Behaviour.SENT:
-            return rows.where(Message.state == MessageState.ACCEPTED)
-        trace = TRACES[asked.behaviour]
-        rows = rows.where(Message.feedback.bitwise_and(int(trace.bits)) != 0)
-        return rows if asked.when is None else rows.where(self._event(trace.events, asked.when))
 
-    def _event(self, kinds: Sequence[str], when: When) -> Condition:
-        return found_by(
-            select(_ONE)
-            .select_from(Event)
-            .where(
-                Event.message_id == Message.id,
-                Event.kind.in_(kinds),
-                self._in_days(Event.occurred_at, when.operator, when.value),
-            )
-            .correlate(Message)
-        )
+def _filters(asked: MessageCondition) -> list[Condition]:
+    found: list[Condition] = []
+    if asked.flow is not None:
+        found.append(FlowExecution.flow_id == asked.flow)
+    if asked.execution is not None:
+        found.append(Message.execution_id == asked.execution)
+    if asked.channel is not None:
+        found.append(Message.channel == asked.channel)
+    return found
+
+
+def _often_enough(rows: Select[Any], message_id: SQLColumnExpression[Any], least: int) -> Condition:
+    """Whether the rows of a client are about so many different messages."""
+    rows = rows.correlate(Client)
+    if least == 1:
+        return found_by(rows)
+    return rows.with_only_columns(func.count(message_id.distinct())).scalar_subquery() >= least
 
 
 def _not(condition: Condition) -> Condition:
@@ -194,8 +202,8 @@ def _cost(node: Node) -> int:
             return sum(_cost(each) for each in nodes)
         case Not(inner):
             return _cost(inner)
-        case MessageCondition(when=when):
-            return _COST_OF_MESSAGES + (_COST_OF_EVENTS if when else 0)
+        case MessageCondition(behaviour=behaviour):
+            return _COST_OF_MESSAGES if behaviour is Behaviour.SENT else _COST_OF_EVENTS
         case FieldCondition(custom_key=key, shape=shape):
             return _COST_OF_CUSTOM if key else _COST[shape.kind]
 
@@ -210,7 +218,7 @@ def _path(asked: FieldCondition) -> str:
 
 
 def _text(asked: FieldCondition) -> Condition:
-    column = _custom_text(asked) if asked.custom_key else getattr(Client, asked.field)
+    column = _custom_text(asked) if asked.custom_key else getattr(Client, asked.name)
     if asked.operator is Operator.IS_SET:
         # Not `<> ''`: the servers take a value of spaces for an empty one.
         return func.length(column) > 0
@@ -232,7 +240,7 @@ def _text(asked: FieldCondition) -> Condition:
 def _choice(asked: FieldCondition) -> Condition:
     words = [str(each) for each in _many(asked.value)]
     if asked.custom_key is None:
-        column = getattr(Client, asked.field)
+        column = getattr(Client, asked.name)
         return true() if asked.operator is Operator.IS_SET else column.in_([Consent(word) for word in words])
     text = as_bytes(_custom_text(asked))
     return func.length(text) > 0 if asked.operator is Operator.IS_SET else text.in_(words)
@@ -246,33 +254,38 @@ def _boolean(asked: FieldCondition) -> Condition:
 
 
 def _number(asked: FieldCondition) -> Condition:
+    is_number = json_is_number(Client.custom_fields, _path(asked))
+    if asked.operator is Operator.IS_SET:
+        return is_number
     number: ColumnElement[Any] = json_number(Client.custom_fields, _path(asked))
-    value: Any = asked.value
-    match asked.operator:
-        case Operator.IS_SET:
-            return number.is_not(None)
-        case Operator.IN:
-            return number.in_([literal(each, Double) for each in value])
-        case Operator.BETWEEN:
-            return number.between(literal(value[0], Double), literal(value[1], Double))
-        case operator:
-            return _COMPARE[operator](number, literal(value, Double))
+    values = [literal(float(each), Double) for each in _many(asked.value)]
+    fits = _COMPARE[asked.operator](number, values)
+    # Comparing costs less than asking for the type, which is left for those few that fit.
+    return and_(fits, is_number)
 
 
-_COMPARE: Mapping[Operator, Callable[[Any, Any], Condition]] = {
-    Operator.IS: lambda number, value: number == value,
-    Operator.GREATER_THAN: lambda number, value: number > value,
-    Operator.AT_LEAST: lambda number, value: number >= value,
-    Operator.LESS_THAN: lambda number, value: number < value,
-    Operator.AT_MOST: lambda number, value: number <= value,
+_COMPARE: Mapping[Operator, Callable[[ColumnElement[Any], list[Any]], Condition]] = {
+    Operator.IS: lambda number, values: number == values[0],
+    Operator.IN: lambda number, values: number.in_(values),
+    Operator.GREATER_THAN: lambda number, values: number > values[0],
+    Operator.AT_LEAST: lambda number, values: number >= values[0],
+    Operator.LESS_THAN: lambda number, values: number < values[0],
+    Operator.AT_MOST: lambda number, values: number <= values[0],
+    Operator.BETWEEN: lambda number, values: number.between(values[0], values[1]),
 }
 
 
 def _tags(asked: FieldCondition) -> Condition:
     if asked.operator is Operator.IS_SET:
         return json_size(Client.tags) > 0
-    found = [json_has(Client.tags, json.dumps(tag, ensure_ascii=False)) for tag in _many(asked.value)]
+    found = [_has_tag(tag) for tag in _many(asked.value)]
     return and_(*found) if asked.operator is Operator.HAS_ALL else or_(*found)
+
+
+def _has_tag(tag: str) -> Condition:
+    # MariaDB compares JSON texts as they were written, and writers may have escaped what is not ASCII.
+    written = dict.fromkeys((json.dumps(tag), json.dumps(tag, ensure_ascii=False)))
+    return or_(*(json_has(Client.tags, text) for text in written))
 
 
 def _channels(asked: FieldCondition) -> Condition:

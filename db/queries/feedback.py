@@ -22,14 +22,15 @@ _REFUTED = (MessageState.PENDING, MessageState.UNKNOWN)
 
 @dataclass(frozen=True)
 class EventRow:
-    """One event as it is stored; `delivery_id` is the webhook it came in."""
+    """One event as it is stored; `delivery_id` is the webhook it came in, None for what a client did with us."""
 
-    delivery_id: int
+    delivery_id: int | None
     fingerprint: bytes
     provider_event_id: str | None
     provider: str
     kind: str
     message_id: int | None
+    client_id: int | None
     address: str | None
     occurred_at: datetime
     url: str | None
@@ -43,6 +44,7 @@ class KnownMessage:
     """What an event needs to know of the message it is about."""
 
     id: int
+    client_id: int
     execution_id: int
     flow_id: int
     channel: Channel
@@ -58,12 +60,24 @@ def insert_events(session: Session, rows: Sequence[EventRow]) -> int:
     return int(result.rowcount)
 
 
+def assign_events(session: Session, message_ids: Sequence[int]) -> None:
+    """Give the events of these messages to the client whose the messages are now, after a merge."""
+    owner = select(Message.client_id).where(Message.id == Event.message_id).scalar_subquery()
+    session.execute(
+        update(Event)
+        .where(Event.message_id.in_(message_ids))
+        .values(client_id=owner)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def find_messages(session: Session, references: Iterable[tuple[str, int]]) -> dict[int, KnownMessage]:
     """Messages by id, of those whose execution has the uid of the reference `(uid, message_id)`."""
     wanted = {message_id: uid for uid, message_id in references}
     rows = session.execute(
         select(
             Message.id,
+            Message.client_id,
             Message.execution_id,
             FlowExecution.flow_id,
             Message.channel,
@@ -73,13 +87,20 @@ def find_messages(session: Session, references: Iterable[tuple[str, int]]) -> di
         .join(FlowExecution, FlowExecution.id == Message.execution_id)
         .where(Message.id.in_(wanted))
     )
-    return {row[0]: KnownMessage(*row[:5]) for row in rows if wanted[row[0]] == row[5]}
+    return {row[0]: KnownMessage(*row[:6]) for row in rows if wanted[row[0]] == row[6]}
 
 
 def find_latest_sms(session: Session, phone: str) -> KnownMessage | None:
     """The last SMS that went to a phone: what a reply without any reference most likely answers."""
     row = session.execute(
-        select(Message.id, Message.execution_id, FlowExecution.flow_id, Message.channel, Message.address)
+        select(
+            Message.id,
+            Message.client_id,
+            Message.execution_id,
+            FlowExecution.flow_id,
+            Message.channel,
+            Message.address,
+        )
         .join(FlowExecution, FlowExecution.id == Message.execution_id)
         .join(Client, Client.id == Message.client_id)
         .where(

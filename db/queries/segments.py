@@ -4,11 +4,11 @@
 statement; no client is read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from db.errors import Invalid
@@ -16,7 +16,7 @@ from db.models import Client, ClientList, ClientListMember
 from db.queries.conditions import condition_of, on_list
 from db.queries.custom_fields import list_field_types
 from db.segments.reading import read_rule
-from db.segments.rules import Rule, references_of
+from db.segments.rules import Rule, named_lists
 from db.segments.words import FieldShape, shapes_of
 from db.states import ListKind
 
@@ -29,7 +29,7 @@ def segment_condition(
     Raises:
         Invalid: names the part of the rule that cannot be used, e.g. `rule.all.1.value`.
     """
-    shapes = shapes_of(list_field_types(session))
+    shapes = list_shapes(session)
     return _condition(session, read_rule(rule, shapes), now or datetime.now(UTC), shapes, ())
 
 
@@ -51,24 +51,42 @@ def members_of(
     return select(Client.id).where(members_condition(session, client_list, now=now))
 
 
+def list_shapes(session: Session) -> dict[str, FieldShape]:
+    """The fields that a rule can name now."""
+    return shapes_of(list_field_types(session))
+
+
+def count_clients(session: Session, condition: ColumnElement[bool]) -> int:
+    """How many clients a condition chooses."""
+    return session.scalars(select(func.count()).select_from(Client).where(condition)).one()
+
+
+def sample_clients(session: Session, condition: ColumnElement[bool], *, size: int) -> Sequence[Client]:
+    """The first `size` of them, by id: the table is walked by its key until there are so many."""
+    return session.scalars(select(Client).where(condition).order_by(Client.id).limit(size)).all()
+
+
 def _condition(
     session: Session, rule: Rule, now: datetime, shapes: Mapping[str, FieldShape], above: tuple[int, ...]
 ) -> ColumnElement[bool]:
     """`above` are the lists whose rules led here: one of them again would have no end."""
     dynamic = {}
-    for client_list in _lists(session, references_of(rule).lists):
+    for client_list in _lists_of(session, rule):
         if client_list.id in above:
             raise Invalid("rule", f"list {client_list.id} depends on itself")
         if client_list.kind is ListKind.DYNAMIC:
-            inner = read_rule(client_list.rule, shapes)
+            inner = read_rule(client_list.rule, shapes, path=f"rule of list {client_list.id}")
             dynamic[client_list.id] = _condition(session, inner, now, shapes, (*above, client_list.id))
     return condition_of(rule, now=now, dynamic=dynamic)
 
 
-def _lists(session: Session, list_ids: Iterable[int]) -> list[ClientList]:
-    wanted = sorted(list_ids)
-    found = session.scalars(select(ClientList).where(ClientList.id.in_(wanted)).order_by(ClientList.id)).all()
-    missing = sorted(set(wanted) - {client_list.id for client_list in found})
+def _lists_of(session: Session, rule: Rule) -> Sequence[ClientList]:
+    named = named_lists(rule)
+    if not named:
+        return []
+    found = session.scalars(select(ClientList).where(ClientList.id.in_(named))).all()
+    missing = named.keys() - {client_list.id for client_list in found}
     if missing:
-        raise Invalid("rule", f"client list {missing[0]} does not exist")
-    return list(found)
+        list_id = min(missing)
+        raise Invalid(named[list_id], f"client list {list_id} does not exist")
+    return found

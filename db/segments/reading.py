@@ -113,7 +113,7 @@ class _Reader:
         name = parts["field"]
         shape = self._shape(name, f"{path}.field")
         operator = _operator(parts, shape.kind, path)
-        return FieldCondition(name, shape, operator, _operand(parts, shape, operator, path))
+        return FieldCondition(name, shape, operator, _operand(parts, shape, operator, path), path)
 
     def _shape(self, name: Any, path: str) -> FieldShape:
         shape = self._fields.get(name) if isinstance(name, str) else None
@@ -140,7 +140,7 @@ def _message(parts: Mapping[str, Any], path: str) -> MessageCondition:
             found[name] = _whole(parts[name], 1, MAX_ID, f"{path}.{name}")
     if "channel" in parts:
         found["channel"] = Channel(_word(parts["channel"], CHANNELS, f"{path}.channel"))
-    return MessageCondition(Behaviour(behaviour), **found)
+    return MessageCondition(Behaviour(behaviour), path=path, **found)
 
 
 def _when(document: Any, path: str) -> When:

@@ -35,17 +35,18 @@ class Not:
 
 @dataclass(frozen=True)
 class FieldCondition:
-    """A field, an operator of its kind, and the operator's value."""
+    """A field, an operator of its kind, and the operator's value. `path` is where it stands, for what is said about it."""
 
-    field: str
+    name: str
     shape: FieldShape
     operator: Operator
     value: Value = None
+    path: str = field(default="", compare=False)
 
     @property
     def custom_key(self) -> str | None:
         """The key of the custom field, None for a field of the profile."""
-        return self.field.removeprefix(CUSTOM) if self.field.startswith(CUSTOM) else None
+        return self.name.removeprefix(CUSTOM) if self.name.startswith(CUSTOM) else None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class MessageCondition:
     flow: int | None = None
     execution: int | None = None
     channel: Channel | None = None
+    path: str = field(default="", compare=False)
 
 
 Node: TypeAlias = All | AnyOf | Not | FieldCondition | MessageCondition
@@ -77,16 +79,6 @@ class Rule:
 
     node: Node
     time_zone: str = "UTC"
-
-
-@dataclass(frozen=True)
-class References:
-    """What else a rule names, by id or key."""
-
-    lists: frozenset[int] = field(default_factory=frozenset)
-    flows: frozenset[int] = field(default_factory=frozenset)
-    executions: frozenset[int] = field(default_factory=frozenset)
-    custom_keys: frozenset[str] = field(default_factory=frozenset)
 
 
 def conditions_of(node: Node) -> Iterator[FieldCondition | MessageCondition]:
@@ -101,19 +93,33 @@ def conditions_of(node: Node) -> Iterator[FieldCondition | MessageCondition]:
             yield node
 
 
-def references_of(rule: Rule) -> References:
-    """Everything that the rule names and that has to exist."""
-    lists: set[int] = set()
-    flows: set[int] = set()
-    executions: set[int] = set()
-    keys: set[str] = set()
+def named_lists(rule: Rule) -> dict[int, str]:
+    """The lists that the rule names, and where it does so first."""
+    found: dict[int, str] = {}
     for condition in conditions_of(rule.node):
-        match condition:
-            case MessageCondition(flow=flow, execution=execution):
-                flows.update([flow] if flow else [])
-                executions.update([execution] if execution else [])
-            case FieldCondition(field="lists", value=tuple(ids)):
-                lists.update(each for each in ids if isinstance(each, int))
-            case FieldCondition(custom_key=str(key)):
-                keys.add(key)
-    return References(frozenset(lists), frozenset(flows), frozenset(executions), frozenset(keys))
+        if isinstance(condition, FieldCondition) and condition.name == "lists":
+            ids = condition.value if isinstance(condition.value, tuple) else ()
+            for at, each in enumerate(ids):
+                if isinstance(each, int):
+                    found.setdefault(each, f"{condition.path}.value.{at}")
+    return found
+
+
+def named_fields(rule: Rule) -> set[str]:
+    """The keys of the custom fields that the rule names."""
+    conditions = conditions_of(rule.node)
+    return {each.custom_key for each in conditions if isinstance(each, FieldCondition) and each.custom_key}
+
+
+def named_flows(rule: Rule) -> dict[int, str]:
+    """The flows that the rule names, and where it does so first."""
+    messages = [each for each in conditions_of(rule.node) if isinstance(each, MessageCondition)]
+    return {each.flow: f"{each.path}.flow" for each in reversed(messages) if each.flow is not None}
+
+
+def named_executions(rule: Rule) -> dict[int, str]:
+    """The executions that the rule names, and where it does so first."""
+    messages = [each for each in conditions_of(rule.node) if isinstance(each, MessageCondition)]
+    return {
+        each.execution: f"{each.path}.execution" for each in reversed(messages) if each.execution is not None
+    }

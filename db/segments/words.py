@@ -1,15 +1,14 @@
 """The words of segment rules, in tables: fields and their kinds, operators and what each needs, limits.
 
-Reader, JSON schema, compiler, explanation and documentation are all made from these. `TRACES` says by which bits of feedback, and
-by which kinds of events, something that happened to a message is known.
+Reader, JSON schema, compiler, explanation and documentation are all made from these.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from db.fields import FieldKind, FieldType
-from db.states import Channel, Consent, Feedback
+from db.states import Channel, Consent
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
@@ -174,27 +173,16 @@ class Behaviour(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
 
 
-@dataclass(frozen=True)
-class Trace:
-    """How a behaviour is known: any of the bits in `messages.feedback`, and when, by events of these kinds."""
-
-    bits: Feedback
-    events: tuple[str, ...] = field(default=())
-
-
-TRACES: Mapping[Behaviour, Trace] = {
-    Behaviour.DELIVERED: Trace(Feedback.DELIVERED, ("delivered",)),
-    Behaviour.OPENED: Trace(Feedback.OPENED, ("open",)),
-    Behaviour.MACHINE_OPENED: Trace(Feedback.MACHINE_OPENED, ("machine_open",)),
-    Behaviour.CLICKED: Trace(Feedback.CLICKED, ("click",)),
-    Behaviour.BOUNCED: Trace(Feedback.BOUNCED, ("bounce",)),
-    Behaviour.UNDELIVERED: Trace(
-        Feedback.UNDELIVERED | Feedback.EXPIRED | Feedback.REJECTED, ("failed", "expired", "rejected")
-    ),
-    Behaviour.REPLIED: Trace(Feedback.REPLIED, ("reply",)),
-    Behaviour.COMPLAINED: Trace(Feedback.COMPLAINED, ("spam_report",)),
-    Behaviour.UNSUBSCRIBED: Trace(
-        Feedback.UNSUBSCRIBED | Feedback.OPTED_OUT, ("unsubscribe", "group_unsubscribe", "opt_out")
-    ),
+TRACES: Mapping[Behaviour, tuple[str, ...]] = {
+    Behaviour.DELIVERED: ("delivered",),
+    Behaviour.OPENED: ("open",),
+    Behaviour.MACHINE_OPENED: ("machine_open",),
+    Behaviour.CLICKED: ("click",),
+    Behaviour.BOUNCED: ("bounce",),
+    Behaviour.UNDELIVERED: ("failed", "expired", "rejected"),
+    Behaviour.REPLIED: ("reply",),
+    Behaviour.COMPLAINED: ("spam_report",),
+    Behaviour.UNSUBSCRIBED: ("unsubscribe", "group_unsubscribe", "opt_out"),
 }
-"""All but SENT: that is a message which the provider accepted, and its moment is when its execution began."""
+"""The kinds of events (`tasks.providers.events.EventKind`) by which a behaviour is known. All but SENT: that is a message which the
+provider accepted, and its moment is when its execution began."""

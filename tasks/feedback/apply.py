@@ -1,5 +1,6 @@
 """Applies a stored webhook to events, ledger, stats and suppressions, in one transaction."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from tasks.providers.events import (
 )
 
 log = structlog.get_logger()
+OURSELVES = "ics"
 DELIVERIES_AT_A_TIME = 100
 
 
@@ -85,6 +87,7 @@ def unsubscribe_message(
         if message.address is not None:  # Who was erased is suppressed already.
             change = SuppressionChange(message.channel, message.address, reason, datetime.now(UTC), source)
             apply_suppressions(session, [change])
+            insert_events(session, [_own_row(reference, message, source)])
         apply_feedback(session, {message.id: Feedback.UNSUBSCRIBED})
 
     database.run(work)
@@ -195,12 +198,32 @@ def _row(event: ProviderEvent, message: KnownMessage | None, delivery: WebhookDe
         provider=event.provider,
         kind=event.kind.value,
         message_id=message.id if message else None,
+        client_id=message.client_id if message else None,
         address=event.address[:254] if event.address else None,
         occurred_at=event.occurred_at,
         url=event.url,
         classification=event.classification[:100] if event.classification else None,
         reason=event.reason[:2000] if event.reason else None,
         raw=event.raw,
+    )
+
+
+def _own_row(reference: Reference, message: KnownMessage, source: str) -> EventRow:
+    """What a client told us directly, by a link of ours. Once a message: following the link again is no news."""
+    return EventRow(
+        delivery_id=None,
+        fingerprint=hashlib.sha256(f"{source} {reference.uid}-{reference.message_id}".encode()).digest(),
+        provider_event_id=None,
+        provider=OURSELVES,
+        kind=EventKind.UNSUBSCRIBE.value,
+        message_id=message.id,
+        client_id=message.client_id,
+        address=message.address,
+        occurred_at=datetime.now(UTC),
+        url=None,
+        classification=None,
+        reason=source,
+        raw={},
     )
 
 
@@ -213,6 +236,7 @@ def _bad_row(event: BadEvent, delivery: WebhookDelivery) -> EventRow:
         provider=delivery.source.split("_")[0],
         kind="unreadable",
         message_id=None,
+        client_id=None,
         address=None,
         occurred_at=delivery.received_at,
         url=None,

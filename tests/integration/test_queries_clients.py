@@ -1,14 +1,17 @@
 """Queries of single clients: conflicts leave the session usable, and reads follow an index."""
 
+from collections.abc import Sequence
 from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, update
 
 from db.engine import Database
 from db.errors import Conflict, Invalid
-from db.queries.clients import get_client, insert_client, search_clients, update_client
+from db.models import Client
+from db.queries.client_search import Way, by_email, by_name, search_clients
+from db.queries.clients import get_client, insert_client, update_client
 from tests.builders import add_clients
 
 
@@ -80,7 +83,10 @@ def test_a_prefix_finds_bytes_and_not_patterns(database: Database) -> None:
 
     def found(prefix: str) -> list[str | None]:
         with database.reading() as s:
-            return [client.email for client in search_clients(s, prefix, after=0, limit=10).items]
+            return [
+                client.email
+                for client in search_clients(s, by_email(prefix.lower()), after=0, limit=10).items
+            ]
 
     assert found("A") == ["a%n@x.ie", "a_n@x.ie", "ann@x.ie"]
     assert found("a_") == ["a_n@x.ie"]
@@ -88,10 +94,22 @@ def test_a_prefix_finds_bytes_and_not_patterns(database: Database) -> None:
     assert found("") == sorted(emails, key=str.encode)
 
 
-def test_a_search_follows_the_index_of_emails(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("ways", "index"),
+    [
+        (by_email("client17"), "clients_email"),
+        (by_name("O'Neill"), "clients_last_name_first_name"),
+        (by_name("Client17")[1:], "clients_first_name"),
+        (by_name("Client17 O'Ne")[:1], "clients_last_name_first_name"),
+    ],
+)
+def test_a_search_follows_an_index(engine: Engine, ways: Sequence[Way], index: str) -> None:
     """Nothing is sorted, and nothing is read that does not match, however many clients there are."""
     database = Database(engine)
-    ids = database.run(lambda s: add_clients(s, 300))
+    ids = database.run(lambda s: add_clients(s, 2000))
+    with database.transaction() as s:
+        others = ~Client.id.between(ids[100], ids[400])
+        s.execute(update(Client).where(others).values(last_name="Smith"))
     seen: list[tuple[str, Any]] = []
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -100,11 +118,52 @@ def test_a_search_follows_the_index_of_emails(engine: Engine) -> None:
             seen.append((statement, parameters))
 
     with database.reading() as s:
-        search_clients(s, "client17", after=ids[171], limit=5)
+        search_clients(s, ways[:1], after=ids[171], limit=5)
     ((statement, parameters),) = seen
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     with engine.connect() as connection:
         plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert "ix_ics_automation_clients_email" in plan
+    assert f"ix_ics_automation_{index}" in plan
     assert "filesort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+NAMES = [
+    ("Ann", "Byrne"),
+    ("ann", "byrne"),
+    ("Byrne", "Ann"),
+    ("Anna Maria", "O'Brien"),
+    ("Bo_b", "An%na"),
+    ("", "Ann"),
+    ("Zoe", ""),
+]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Last names come before first names; within both in their order, and nobody comes twice.
+        ("ann", ["Ann", "Byrne Ann", "Ann Byrne", "ann byrne", "Anna Maria O'Brien"]),
+        ("ann byr", ["Ann Byrne", "ann byrne", "Byrne Ann"]),
+        ("byrne, ANN", ["Ann Byrne", "ann byrne"]),
+        ("an%", ["Bo_b An%na"]),
+        ("anna maria", ["Anna Maria O'Brien"]),
+        ("nobody", []),
+    ],
+)
+def test_names_are_found_by_the_beginning_of_either(
+    database: Database, text: str, expected: list[str], limit: int
+) -> None:
+    with database.transaction() as s:
+        for number, (first, last) in enumerate(NAMES):
+            insert_client(s, {"email": f"c{number}@x.ie", "first_name": first, "last_name": last})
+    found, after = [], 0
+    while True:
+        with database.reading() as s:
+            page = search_clients(s, by_name(text), after=after, limit=limit)
+        found += [f"{client.first_name} {client.last_name}".strip() for client in page.items]
+        if page.next_cursor is None:
+            break
+        after = page.next_cursor
+    assert found == expected

@@ -16,7 +16,7 @@ def world(session: Session) -> World:
 
 
 def test_a_rule_chooses_whom_a_naive_reading_of_it_chooses(session: Session, world: World) -> None:
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
     @given(rules(world))
     def check(rule: dict[str, object]) -> None:
         condition = segment_condition(session, rule, now=NOW)

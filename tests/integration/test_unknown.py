@@ -107,6 +107,7 @@ def store_events(database: Database, message_ids: list[int], *kinds: str) -> Non
     """Events that are stored, but were never applied to the ledger."""
     rows = [
         EventRow(
+            client_id=None,
             delivery_id=1,
             fingerprint=f"{kind}-{message_id}".encode().ljust(32),
             provider_event_id=None,

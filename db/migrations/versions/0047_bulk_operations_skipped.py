@@ -1,6 +1,6 @@
 """How many clients a bulk operation left alone, since they have all the tags that a client may have.
 
-Revision: 0047, after 0040.
+Revision: 0047, after 0044.
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from db.migrations.steps import add_column, drop_column
 
 revision = "0047"
-down_revision = "0040"
+down_revision = "0044"
 branch_labels = None
 depends_on = None
 

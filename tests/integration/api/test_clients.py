@@ -7,8 +7,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from db.engine import Database
+from db.fields import FieldKind
 from db.models import Client, ClientListMember, FlowExecution
 from db.queries import ledger
+from db.queries.custom_fields import ensure_custom_fields
 from db.states import Channel
 from tests.builders import add_campaign, add_clients, prepared, to_sending
 from tests.integration.api.answers import created, fields_of, walk
@@ -16,6 +18,10 @@ from tests.integration.api.answers import created, fields_of, walk
 
 def create(api: TestClient, **values: Any) -> dict[str, Any]:
     return created(api, "/api/clients", **values)
+
+
+def define(database: Database, **kinds: str) -> None:
+    database.run(lambda s: ensure_custom_fields(s, {key: FieldKind(kind) for key, kind in kinds.items()}))
 
 
 def test_a_client_is_stored_with_its_addresses_in_one_spelling(api: TestClient) -> None:
@@ -152,6 +158,65 @@ def test_clients_are_found_by_email_its_beginning_and_phone(api: TestClient) -> 
     assert list(fields_of(api.get("/api/clients", params={"q": "a", "email": "a@example.com"}))) == [
         "query.q"
     ]
+
+
+def test_one_box_finds_emails_phones_and_names(api: TestClient) -> None:
+    create(api, email="ann@example.com", phone="087 123 4567", first_name="Zita", last_name="Quinn")
+    create(api, email="quinlan@example.com", first_name="Bob", last_name="Ryan")
+    create(api, email="c@example.com", first_name="Quincy", last_name="Ryan")
+
+    def found(q: str, **more: str) -> list[str]:
+        items = api.get("/api/clients", params={"q": q, **more}).json()["items"]
+        return [item["email"] for item in items]
+
+    assert found("quin") == ["quinlan@example.com", "ann@example.com", "c@example.com"]
+    assert found("zita q") == ["ann@example.com"]
+    assert found("ann@") == ["ann@example.com"]
+    assert found("087 12") == found("+353 8712") == found("0035387 12") == ["ann@example.com"]
+    assert found("088 12") == []
+
+
+def test_clients_are_found_by_tag_and_custom_field(api: TestClient, database: Database) -> None:
+    define(database, city="text", visits="number", born="date", member="boolean")
+    create(
+        api,
+        email="ann@example.com",
+        tags=["vip", "old"],
+        custom_fields={"city": "Cork", "visits": 3, "born": "1990-02-03", "member": True},
+    )
+    create(api, email="bob@example.com", tags=["vip"], custom_fields={"city": "Dublin"})
+
+    def found(**params: str) -> list[str]:
+        items = api.get("/api/clients", params=params).json()["items"]
+        return [item["email"] for item in items]
+
+    assert found(tag="vip") == ["ann@example.com", "bob@example.com"]
+    assert found(tag="vi") == []
+    assert found(field="city", value="cork") == found(tag="vip", field="city", value="Cork")
+    assert found(field="city", value="Cork", q="bob") == []
+    for key, value in (("visits", "3"), ("born", "1990-02-03"), ("member", "true")):
+        assert found(field=key, value=value) == ["ann@example.com"], key
+
+
+@pytest.mark.parametrize(
+    ("params", "errors"),
+    [
+        (
+            {"field": "cty", "value": "x"},
+            {"query.field": "there is no custom field 'cty'; did you mean 'city'?"},
+        ),
+        ({"field": "city"}, {"query.value": "give field and value together"}),
+        ({"value": "x"}, {"query.field": "give field and value together"}),
+        ({"field": "visits", "value": "x"}, {"query.value": "a number such as 12.5 is needed"}),
+        ({"field": "member", "value": "x"}, {"query.value": "true or false is needed"}),
+        ({"phone": "12"}, {"query.phone": "not a valid number in IE or with a country code"}),
+    ],
+)
+def test_a_bad_search_says_what_would_be_right(
+    api: TestClient, database: Database, params: dict[str, str], errors: dict[str, str]
+) -> None:
+    define(database, city="text", visits="number", member="boolean")
+    assert fields_of(api.get("/api/clients", params=params)) == errors
 
 
 def test_a_search_comes_by_pages_in_the_order_of_the_emails(api: TestClient) -> None:

@@ -186,7 +186,7 @@ class TestCommand:
     @pytest.fixture
     def console(self, monkeypatch: pytest.MonkeyPatch) -> Console:
         monkeypatch.setattr(failed_jobs_command, "_PAGE", 2)
-        return Console(file=io.StringIO(), width=200, force_terminal=False)
+        return Console(file=io.StringIO(), width=400, force_terminal=False)
 
     def test_it_lists_what_is_open_or_all(
         self, client: ApiClient, console: Console, given_up: GivenUp, asked: list[tuple[str, int]]
