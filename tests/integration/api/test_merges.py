@@ -13,6 +13,7 @@ from db.models import (
     ClientListMember,
     ClientMerge,
     ConsentChange,
+    Event,
     FlowExecution,
     FormerMember,
     ImportChange,
@@ -306,6 +307,29 @@ class TestMessages:
         found = states(database, execution_id)
         assert found == {ids[0]: (MessageState.PENDING, None), ids[1]: (MessageState.EXCLUDED, "no_address")}
         counts_are_true(database)
+
+    def test_the_events_of_a_message_go_with_it(
+        self, api: TestClient, database: Database, ids: list[int]
+    ) -> None:
+        execution_id = send_to(database, ids[1])
+        batch = claim(database, execution_id)
+        database.run(lambda s: to_sending(s, batch))
+        database.run(lambda s: ledger.accept_batch(s, batch, "X-1"))
+        message_id = batch.first_message_id
+
+        def add(s: Session) -> None:
+            facts = {
+                "provider": "sendgrid",
+                "kind": "open",
+                "raw": {},
+                "occurred_at": s.get_one(Client, ids[1]).created_at,
+            }
+            s.add(Event(fingerprint=b"f" * 32, message_id=message_id, client_id=ids[1], **facts))
+
+        database.run(add)
+        merge(api, ids[0], ids[1])
+        with database.reading() as s:
+            assert s.scalars(select(Event.client_id)).all() == [ids[0]]
 
     def test_an_erasure_takes_what_stayed_under_the_merged_id_too(
         self, api: TestClient, database: Database, ids: list[int]
