@@ -50,7 +50,7 @@ def insert_operation(session: Session, asked: Asked, *, matched_count: int) -> B
     operation = _new(session, asked, matched_count=matched_count)
     operation.until_client_id = session.scalar(select(func.max(Client.id))) or 0
     session.flush()
-    return operation
+    return get_operation(session, operation.id)
 
 
 def run_selection(session: Session, asked: Asked) -> BulkOperation:

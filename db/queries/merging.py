@@ -22,6 +22,7 @@ from db.models import (
     Unsubscribed,
 )
 from db.models.suppressions import EVERYWHERE
+from db.queries.feedback import assign_events
 from db.queries.stats import move_stats
 from db.queries.transitions import hold_batches
 from db.states import BatchState, Channel, Consent, Exclusion, MessageState, SuppressionReason
@@ -108,7 +109,7 @@ def list_own_messages(session: Session, client_ids: Sequence[int], *, lock: bool
 
 
 def assign_messages(session: Session, owners: Mapping[int, int]) -> None:
-    """Give messages to other clients, all at once: two may take each other's place in the unique key."""
+    """Give messages, and their events, to other clients, all at once: two may take each other's place in the unique key."""
     if not owners:
         return
     ids = sorted(owners)
@@ -119,6 +120,7 @@ def assign_messages(session: Session, owners: Mapping[int, int]) -> None:
         by_owner.setdefault(owners[message_id], []).append(message_id)
     for owner, group in by_owner.items():
         session.execute(moving.where(Message.id.in_(group)).values(client_id=owner))
+    assign_events(session, ids)
 
 
 def exclude_merged(session: Session, message_ids: Sequence[int], execution_of: Mapping[int, int]) -> None:

@@ -80,6 +80,7 @@ def unsubscribe_message(
     """
 
     def work(session: Session) -> None:
+        hold_gate(session, alone=True)  # Behind it nobody is erased meanwhile.
         found = find_messages(session, [(reference.uid, reference.message_id)])
         message = found.get(reference.message_id)
         if message is None:

@@ -9,6 +9,7 @@ from db.engine import Database, Session
 from db.errors import Invalid
 from db.queries import merging
 from db.queries.approvals import insert_approval
+from db.queries.suppressions import lock_gate
 from tasks.merging.messages import MessagePlan, OwnMessage, plan_messages
 from tasks.merging.profiles import MergedProfile, merge_profiles
 
@@ -68,6 +69,8 @@ def merge_clients(database: Database, wish: MergeWish) -> Merge:
 
 
 def _run(wish: MergeWish, session: Session) -> Merge:
+    # Nobody stores an event of a message meanwhile, under the id of a client who is gone then.
+    lock_gate(session)
     profile = _profile(session, wish, lock=True)
     messages = _messages(session, wish, lock=True)
     plan = plan_messages(messages, wish.order)

@@ -13,6 +13,7 @@ from db.models import (
     ClientListMember,
     ClientMerge,
     ConsentChange,
+    Event,
     FlowExecution,
     FormerMember,
     ImportChange,
@@ -128,12 +129,14 @@ class TestProfiles:
         problem_of(api.post("/api/clients", json={"email": "two@x.ie"}), 409)
 
     def test_everything_of_the_others_is_the_survivors(self, api: TestClient, database: Database) -> None:
-        def add(s: Session) -> tuple[list[int], int]:
+        def add(s: Session) -> list[int]:
             ids = add_clients(s, 3)
             lists = [add_campaign(s, name=name).client_list.id for name in ("a", "b", "c")]
             made = MemberImport(uid="u" * 12, filename="x", size_bytes=1, mapping={})
-            s.add(made)
+            other = MemberImport(uid="v" * 12, filename="y", size_bytes=1, mapping={})
+            s.add_all([made, other])
             s.flush()
+            s.add(ImportChange(import_id=other.id, client_id=ids[1], before={"phone": "y"}))
             members = [
                 (lists[0], ids[0], None),
                 (lists[0], ids[1], 5),
@@ -148,9 +151,9 @@ class TestProfiles:
             )
             s.add(ConsentChange(client_id=ids[2], channel=Channel.SMS, consent=Consent.GRANTED, source="x"))
             s.get_one(Client, ids[2]).email_consent = Consent.DENIED
-            return ids, made.id
+            return ids
 
-        (one, two, three), import_id = database.run(add)
+        one, two, three = database.run(add)
         assert merge(api, one, two, three)["lists"] == 2
         with database.reading() as s:
             members = s.execute(
@@ -165,10 +168,8 @@ class TestProfiles:
                 three: one,
             }
             assert s.scalars(select(FormerMember.client_id)).all() == [one]
-            changes = s.execute(
-                select(ImportChange.import_id, ImportChange.client_id, ImportChange.before)
-            ).all()
-            assert [tuple(row) for row in changes] == [(import_id, one, {"phone": "x"})]
+            query = select(ImportChange.client_id, ImportChange.before).order_by(ImportChange.import_id)
+            assert [tuple(row) for row in s.execute(query)] == [(one, {"phone": "x"}), (one, {})]
             log = s.execute(
                 select(ConsentChange.client_id, ConsentChange.source).order_by(ConsentChange.id)
             ).all()
@@ -306,6 +307,29 @@ class TestMessages:
         found = states(database, execution_id)
         assert found == {ids[0]: (MessageState.PENDING, None), ids[1]: (MessageState.EXCLUDED, "no_address")}
         counts_are_true(database)
+
+    def test_the_events_of_a_message_go_with_it(
+        self, api: TestClient, database: Database, ids: list[int]
+    ) -> None:
+        execution_id = send_to(database, ids[1])
+        batch = claim(database, execution_id)
+        database.run(lambda s: to_sending(s, batch))
+        database.run(lambda s: ledger.accept_batch(s, batch, "X-1"))
+        message_id = batch.first_message_id
+
+        def add(s: Session) -> None:
+            facts = {
+                "provider": "sendgrid",
+                "kind": "open",
+                "raw": {},
+                "occurred_at": s.get_one(Client, ids[1]).created_at,
+            }
+            s.add(Event(fingerprint=b"f" * 32, message_id=message_id, client_id=ids[1], **facts))
+
+        database.run(add)
+        merge(api, ids[0], ids[1])
+        with database.reading() as s:
+            assert s.scalars(select(Event.client_id)).all() == [ids[0]]
 
     def test_an_erasure_takes_what_stayed_under_the_merged_id_too(
         self, api: TestClient, database: Database, ids: list[int]
