@@ -166,6 +166,8 @@ def test_a_provider_that_is_away_is_a_502(api: TestClient, configure: Configure)
 def test_a_template_that_cannot_be_rendered_is_not_sent(api: TestClient, configure: Configure) -> None:
     broken = "{{ client.custom.n | divided_by: client.custom.d }}"
     template = created(api, "/api/templates", **{**EMAIL, "subject": broken})
+    for key in ("n", "d"):
+        created(api, "/api/custom-fields", key=key, kind="number")
     client = created(api, "/api/clients", email="a@example.com", custom_fields={"n": 1, "d": 0})
     with serving(response(202)) as wire:
         use_sendgrid(configure, wire.url)
