@@ -19,6 +19,7 @@ from api.routers import (
     member_imports,
     operations,
     rate_limits,
+    segments,
     templates,
     unknown,
     unsubscribe,
@@ -32,6 +33,7 @@ from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
     clients.router,
+    segments.router,
     client_lists.router,
     templates.router,
     flows.router,
