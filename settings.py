@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     max_run_attempts: int = Field(20, ge=1, le=1000)
     evidence_window_hours: int = Field(72, ge=0, le=24 * 90)
     webhook_max_age_seconds: int = Field(26 * 3600, ge=60)
+    list_count_minutes: int = Field(15, ge=1, le=24 * 60)
+    list_count_seconds: float = Field(30.0, gt=0, le=3600)
     missed_grace_seconds: int = Field(300, ge=10)
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024)
 

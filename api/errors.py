@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 from starlette.exceptions import HTTPException
 
 from db.engine import DatabaseOutage
-from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound
+from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound, TookTooLong
 from tasks.sending.configuration import ProviderNotConfigured
 
 log = structlog.get_logger()
@@ -93,6 +93,7 @@ _STATUS: Mapping[type[IcsError], int] = {
     TemplateRefused: 422,
     FlowIncomplete: 422,
     DatabaseUnavailable: 503,
+    TookTooLong: 503,
 }
 
 

@@ -1,11 +1,14 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    Connection,
     Dialect,
     Double,
     Engine,
@@ -26,12 +29,16 @@ from sqlalchemy.sql import TableClause
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from db.errors import TookTooLong
 from db.segments.texts import fold
 from db.types import UTCDateTime
 
 MYSQL = ("mysql", "mariadb")
 # 1020 record changed since last read (MariaDB >= 11.6.2), 1205 lock wait time-out, 1213 deadlock.
 _RETRYABLE_MYSQL = {1020, 1205, 1213}
+# What ends a statement that reached its time limit: MariaDB, MySQL, SQLite.
+_TIMED_OUT = {1969, 3024, "interrupted"}
+_SQLITE_STEPS = 10_000
 
 
 class utc_now(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
@@ -430,6 +437,47 @@ def update_from(
 def share_lock(session: Session) -> str:
     """The suffix of a SELECT that takes shared row locks; MariaDB knows only the older spelling."""
     return "" if session.get_bind().dialect.name == "sqlite" else " LOCK IN SHARE MODE"
+
+
+@contextmanager
+def time_limit(session: Session, what: str, seconds: float) -> Iterator[None]:
+    """Each SELECT of the block that runs for longer is given up. The session can be used afterwards.
+
+    Raises:
+        TookTooLong: says that `what` takes too long.
+    """
+    connection = session.connection()
+    try:
+        with _limited(connection, seconds):
+            yield
+    except DBAPIError as error:
+        code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+        if code in _TIMED_OUT:
+            raise TookTooLong(what, seconds) from None
+        raise
+
+
+@contextmanager
+def _limited(connection: Connection, seconds: float) -> Iterator[None]:
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        deadline = monotonic() + seconds
+        driver.set_progress_handler(lambda: monotonic() > deadline, _SQLITE_STEPS)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
+        return
+    if getattr(connection.dialect, "is_mariadb", False):
+        name, value = "max_statement_time", f"{seconds:.3f}"
+    else:
+        name, value = "max_execution_time", str(max(1, round(seconds * 1000)))
+    connection.exec_driver_sql(f"SET SESSION {name} = {value}")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.exec_driver_sql(f"SET SESSION {name} = DEFAULT")
 
 
 def is_retryable(error: BaseException) -> bool:

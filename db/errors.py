@@ -40,6 +40,14 @@ class Invalid(IcsError):
         self.message = message
 
 
+class TookTooLong(IcsError):
+    """The database was asked to give up after so many seconds, and did."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} takes longer than {seconds:g} seconds")
+        self.seconds = seconds
+
+
 class StaleToken(IcsError):
     """A batch was taken over: whoever holds the older fencing token may not write any more."""
 

@@ -21,6 +21,14 @@ class ListKind(StrEnum):
     DYNAMIC = "dynamic"
 
 
+class CountKind(StrEnum):
+    """How the number of a list's members is known: counted for this answer, stored when it was counted last, or not yet."""
+
+    LIVE = "live"
+    STORED = "stored"
+    UNKNOWN = "unknown"
+
+
 class FlowState(StrEnum):
     """Only an active flow can be sent or scheduled, and has a deployment in Prefect."""
 

@@ -1,8 +1,8 @@
 """Client lists and their members."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks
 
-from api.dependencies import DatabaseDep, ItemId, PageDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
 from api.schemas.base import PageOut
 from api.schemas.client_lists import (
@@ -13,25 +13,35 @@ from api.schemas.client_lists import (
     MembersIn,
 )
 from api.schemas.clients import ClientOut
-from db.models import ClientList
+from db.dialect import time_limit
+from db.engine import Database
+from db.models import ApiToken, ClientList
 from db.queries import client_lists
+from db.queries.list_counts import LIVE_ROWS, LIVE_ROWS_ON_PAGE, ListCount, counts_of
+from db.states import CountKind
+from settings import Settings
+from tasks.segments.counting import refresh_count, try_to_refresh
 
 router = APIRouter(prefix="/api/client-lists", tags=["client lists"])
 
 
 @router.post("", status_code=201, responses=responses(409))
-def create_client_list(database: DatabaseDep, body: ClientListIn) -> ClientListOut:
-    """Create a static list."""
+def create_client_list(
+    database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, body: ClientListIn
+) -> ClientListOut:
+    """Create a list: a static one, or a dynamic one with its rule."""
     values = body.model_dump()
-    return database.run(lambda s: _out(client_lists.insert_client_list(s, values), 0))
+    list_id = database.run(lambda s: client_lists.insert_client_list(s, values).id)
+    return _counted_soon(database, settings, background, list_id)
 
 
 @router.get("")
 def list_client_lists(database: DatabaseDep, page: PageDep) -> PageOut[ClientListOut]:
+    """Lists by id. Small ones are counted at once, for large ones it is said when they were counted last."""
     with database.reading() as session:
         found = client_lists.list_client_lists(session, after=page.cursor, limit=page.limit)
-        counts = client_lists.count_members(session, [row.id for row in found.items])
-    items = [_out(row, counts.get(row.id, 0)) for row in found.items]
+        counts = counts_of(session, found.items, live_rows=LIVE_ROWS_ON_PAGE)
+    items = [_out(row, counts[row.id]) for row in found.items]
     return PageOut[ClientListOut](items=items, next_cursor=found.next_cursor)
 
 
@@ -39,53 +49,96 @@ def list_client_lists(database: DatabaseDep, page: PageDep) -> PageOut[ClientLis
 def get_client_list(database: DatabaseDep, list_id: ItemId) -> ClientListOut:
     with database.reading() as session:
         found = client_lists.get_client_list(session, list_id)
-        return _out(found, client_lists.count_members(session, [list_id]).get(list_id, 0))
+        return _out(found, counts_of(session, [found], live_rows=LIVE_ROWS)[list_id])
 
 
 @router.patch("/{list_id}", responses=responses(404, 409))
-def update_client_list(database: DatabaseDep, list_id: ItemId, body: ClientListPatch) -> ClientListOut:
+def update_client_list(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    background: BackgroundTasks,
+    list_id: ItemId,
+    body: ClientListPatch,
+) -> ClientListOut:
+    """Change the fields that are given. A new rule takes effect at once, also for flows that were not sent yet."""
     values = body.model_dump(exclude_unset=True)
     database.run(lambda s: client_lists.update_client_list(s, list_id, values))
-    return get_client_list(database, list_id)
+    return _counted_soon(database, settings, background, list_id)
 
 
 @router.delete("/{list_id}", status_code=204, responses=responses(404, 409))
-def delete_client_list(database: DatabaseDep, list_id: ItemId) -> None:
-    """Delete a list; its clients stay."""
-    database.run(lambda s: client_lists.delete_client_list(s, list_id))
+def delete_client_list(database: DatabaseDep, token: CurrentToken, list_id: ItemId) -> None:
+    """Delete a list; its clients stay. Refused while a flow or the rule of another list names it."""
+    database.run(lambda s: client_lists.delete_client_list(s, list_id, deleted_by=_who(token)))
 
 
-@router.get("/{list_id}/members", responses=responses(404))
-def list_members(database: DatabaseDep, list_id: ItemId, page: PageDep) -> PageOut[ClientOut]:
-    with database.reading() as session:
+@router.post("/{list_id}/count", responses=responses(404, 503))
+def count_client_list(database: DatabaseDep, settings: SettingsDep, list_id: ItemId) -> ClientListOut:
+    """Count the members now, however many, and keep the number. 503 when it takes too long; the older count then stays."""
+    refresh_count(database, list_id, seconds=settings.list_count_seconds)
+    return get_client_list(database, list_id)
+
+
+@router.get("/{list_id}/members", responses=responses(404, 503))
+def list_members(
+    database: DatabaseDep, settings: SettingsDep, list_id: ItemId, page: PageDep
+) -> PageOut[ClientOut]:
+    """The members by id; of a dynamic list those whom its rule chooses now."""
+    with (
+        database.reading() as session,
+        time_limit(session, "looking for members", settings.list_count_seconds),
+    ):
         return PageOut[ClientOut].of(
             client_lists.list_members(session, list_id, after=page.cursor, limit=page.limit)
         )
 
 
-@router.post("/{list_id}/members", responses=responses(404))
+@router.post("/{list_id}/members", responses=responses(404, 409))
 def add_members(database: DatabaseDep, list_id: ItemId, body: MembersIn) -> MembersChanged:
-    """Put clients on the list; those on it already stay."""
+    """Put clients on a static list; those on it already stay."""
     return MembersChanged(
         changed=database.run(lambda s: client_lists.insert_members(s, list_id, body.client_ids))
     )
 
 
-@router.delete("/{list_id}/members", responses=responses(404))
-def remove_members(database: DatabaseDep, list_id: ItemId, body: MembersIn) -> MembersChanged:
-    """Take clients off the list."""
+@router.delete("/{list_id}/members", responses=responses(404, 409))
+def remove_members(
+    database: DatabaseDep, token: CurrentToken, list_id: ItemId, body: MembersIn
+) -> MembersChanged:
+    """Take clients off a static list."""
+    who = _who(token)
     return MembersChanged(
-        changed=database.run(lambda s: client_lists.delete_members(s, list_id, body.client_ids))
+        changed=database.run(
+            lambda s: client_lists.delete_members(s, list_id, body.client_ids, removed_by=who)
+        )
     )
 
 
-def _out(row: ClientList, member_count: int) -> ClientListOut:
+def _counted_soon(
+    database: Database, settings: Settings, background: BackgroundTasks, list_id: int
+) -> ClientListOut:
+    """The list as it is now. A large one is counted when the answer has left."""
+    found = get_client_list(database, list_id)
+    if found.count_kind is CountKind.UNKNOWN:
+        background.add_task(try_to_refresh, database, list_id, seconds=settings.list_count_seconds)
+    return found
+
+
+def _who(token: ApiToken) -> str:
+    return f"token {token.name}"
+
+
+def _out(row: ClientList, count: ListCount) -> ClientListOut:
     return ClientListOut(
         id=row.id,
         name=row.name,
         description=row.description,
         kind=row.kind,
-        member_count=member_count,
+        rule=row.rule,
+        member_count=count.members,
+        count_kind=count.kind,
+        counted_at=count.counted_at,
+        count_seconds=count.seconds,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

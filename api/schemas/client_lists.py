@@ -1,35 +1,33 @@
 """Client lists."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from api.schemas.base import Id, Input, Name, Output
-from db.states import ListKind
+from api.schemas.segments import RuleDocument
+from db.states import CountKind, ListKind
 
 Description = Annotated[str, Field(max_length=2000)]
 
 
-def _only_static(kind: ListKind) -> ListKind:
-    if kind is not ListKind.STATIC:
-        raise ValueError("only static lists exist so far: their members are chosen")
-    return kind
-
-
 class ClientListIn(Input):
-    """A static list: its members are chosen one by one or by an import."""
+    """Static: its members are chosen one by one or by an import. Dynamic: they are whom the `rule` chooses."""
 
     name: Name
     description: Description = ""
-    kind: Annotated[ListKind, AfterValidator(_only_static)] = ListKind.STATIC
+    kind: ListKind = ListKind.STATIC
+    rule: RuleDocument | None = None
 
 
 class ClientListPatch(Input):
-    """The fields to change; those left out stay as they are."""
+    """The fields to change; those left out stay as they are. A list keeps its kind."""
 
     name: Name = ""
     description: Description = ""
+    kind: ListKind = ListKind.STATIC
+    rule: RuleDocument = {}
 
 
 class MembersIn(Input):
@@ -45,10 +43,17 @@ class MembersChanged(Output):
 
 
 class ClientListOut(Output):
+    """`count_kind` says what `member_count` is: counted for this answer (live), when it was counted last, at `counted_at` and in
+    `count_seconds` (stored), or not yet (unknown, null)."""
+
     id: int
     name: str
     description: str
     kind: ListKind
-    member_count: int
+    rule: dict[str, Any] | None
+    member_count: int | None
+    count_kind: CountKind
+    counted_at: datetime | None
+    count_seconds: float | None
     created_at: datetime
     updated_at: datetime

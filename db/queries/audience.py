@@ -50,7 +50,7 @@ class ClientField:
 
 def count_audience(session: Session, target: Target) -> AudienceCounts:
     """Everybody on the list, by what would become of them."""
-    rows = _audience(target)
+    rows = _audience(session, target)
     groups = session.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason))
     counts = dict(groups.tuples().all())
     recipients = counts.pop(None, 0)
@@ -63,7 +63,7 @@ def count_empty(session: Session, target: Target, fields: Sequence[ClientField])
     counts: list[int] = []
     for start in range(0, len(fields), _FIELDS_PER_STATEMENT):
         chunk = fields[start : start + _FIELDS_PER_STATEMENT]
-        rows = _audience(target)
+        rows = _audience(session, target)
         columns = [
             func.coalesce(func.sum(case((_is_empty(field), 1), else_=0)), 0).label(f"field_{number}")
             for number, field in enumerate(chunk)
@@ -85,7 +85,7 @@ def sample_recipients(session: Session, target: Target, *, recipients: int, size
     the snapshot would give them if no other came before it.
     """
     last_id = session.scalar(select(func.max(Message.id))) or 0
-    rows = _audience(target)
+    rows = _audience(session, target)
     place = (func.row_number().over(order_by=rows.c.client_id) - 1).label("place")
     placed = select(rows.c.client_id, rows.c.address, place).where(rows.c.reason.is_(None)).subquery("placed")
     # Of the places 0 to n - 1, exactly `size` begin a new n/size-th part of the whole.
@@ -104,10 +104,14 @@ def sample_recipients(session: Session, target: Target, *, recipients: int, size
     return [_recipient(orjson.loads(text), last_id + 1) for text in texts]
 
 
-def _audience(target: Target) -> Subquery:
-    return audience(target.flow_id, target.list_id, target.channel, target.requires_consent).subquery(
-        "audience"
-    )
+def _audience(session: Session, target: Target) -> Subquery:
+    return audience(
+        session,
+        flow_id=target.flow_id,
+        list_id=target.list_id,
+        channel=target.channel,
+        requires_consent=target.requires_consent,
+    ).subquery("audience")
 
 
 def _recipient(row: list[Any], first_id: int) -> Recipient:

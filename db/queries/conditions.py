@@ -53,10 +53,40 @@ _COST = {Kind.MOMENT: 1, Kind.TEXT: 2, Kind.CHOICE: 1, Kind.TAGS: 12, Kind.LISTS
 _COST_OF_CUSTOM, _COST_OF_EVENTS, _COST_OF_MESSAGES = 10, 25, 50
 
 
-def condition_of(rule: Rule, *, now: datetime, dynamic: Mapping[int, Condition]) -> Condition:
-    """True for the clients whom the rule chooses at the moment `now`; `dynamic` are the conditions of the dynamic lists that
-    it names, all other lists are static."""
-    return _Compiler(rule.time_zone, now, dynamic).condition(rule.node)
+def condition_of(
+    rule: Rule,
+    *,
+    now: datetime,
+    dynamic: Mapping[int, Condition],
+    executions: Mapping[MessageCondition, Sequence[int]],
+) -> Condition:
+    """True for the clients whom the rule chooses at the moment `now`.
+
+    `dynamic` are the conditions of the dynamic lists that it names; all other lists are static. `executions` are those that a
+    condition is about, where that is known: without it they are looked up for each message.
+    """
+    return _Compiler(rule.time_zone, now, dynamic, executions).condition(rule.node)
+
+
+def executions_of(asked: MessageCondition, time_zone: str, now: datetime) -> Select[tuple[int]] | None:
+    """The ids of the executions to which the condition's messages belong; None where they may belong to any."""
+    narrows = narrowing(asked, time_zone, now)
+    return select(FlowExecution.id).where(*narrows) if narrows else None
+
+
+def narrowing(asked: MessageCondition, time_zone: str, now: datetime) -> list[Condition]:
+    """What the condition asks of the execution of a message."""
+    found: list[Condition] = []
+    if asked.flow is not None:
+        found.append(FlowExecution.flow_id == asked.flow)
+    if asked.execution is not None:
+        found.append(FlowExecution.id == asked.execution)
+    if asked.behaviour is Behaviour.SENT and asked.when is not None:
+        # Messages have no moment of their own, to be lean: it is when their execution began.
+        began = func.coalesce(FlowExecution.started_at, FlowExecution.created_at)
+        days = days_of(asked.when.operator, asked.when.value, today_in(time_zone, now))
+        found.append(_within(began, days, time_zone))
+    return found
 
 
 def on_list(list_ids: Sequence[int]) -> Condition:
@@ -72,10 +102,18 @@ def on_list(list_ids: Sequence[int]) -> Condition:
 class _Compiler:
     """Holds what conditions depend on besides themselves."""
 
-    def __init__(self, time_zone: str, now: datetime, dynamic: Mapping[int, Condition]) -> None:
+    def __init__(
+        self,
+        time_zone: str,
+        now: datetime,
+        dynamic: Mapping[int, Condition],
+        executions: Mapping[MessageCondition, Sequence[int]],
+    ) -> None:
         self._time_zone = time_zone
+        self._now = now
         self._today = today_in(time_zone, now)
         self._dynamic = dynamic
+        self._executions = executions
 
     def condition(self, node: Node) -> Condition:
         match node:
@@ -140,15 +178,10 @@ class _Compiler:
         return _often_enough(self._happened(asked), Event.message_id, asked.at_least)
 
     def _sent(self, asked: MessageCondition) -> Select[Any]:
-        """Messages that were taken, along the ledger's unique key, which begins with the client."""
+        """Messages that were taken, along the ledger's unique key: it begins with client and execution."""
         rows = select(_ONE).select_from(Message)
         rows = rows.where(Message.client_id == Client.id, Message.state == MessageState.ACCEPTED)
-        if asked.flow is not None or asked.when is not None:
-            rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
-        if asked.when is not None:
-            began = func.coalesce(FlowExecution.started_at, FlowExecution.created_at)
-            rows = rows.where(self._in_days(began, asked.when.operator, asked.when.value))
-        return rows.where(*_filters(asked))
+        return self._of_message(rows, asked)
 
     def _happened(self, asked: MessageCondition) -> Select[Any]:
         """Events, along their index of client, kind and moment; the ledger is only asked where a filter is about the message."""
@@ -156,23 +189,20 @@ class _Compiler:
         rows = rows.where(Event.client_id == Client.id, Event.kind.in_(TRACES[asked.behaviour]))
         if asked.when is not None:
             rows = rows.where(self._in_days(Event.occurred_at, asked.when.operator, asked.when.value))
-        filters = _filters(asked)
-        if filters:
-            rows = rows.join(Message, Message.id == Event.message_id).where(*filters)
-        if asked.flow is not None:
-            rows = rows.join(FlowExecution, FlowExecution.id == Message.execution_id)
-        return rows
+        if asked.flow is None and asked.execution is None and asked.channel is None:
+            return rows
+        return self._of_message(rows.join(Message, Message.id == Event.message_id), asked)
 
-
-def _filters(asked: MessageCondition) -> list[Condition]:
-    found: list[Condition] = []
-    if asked.flow is not None:
-        found.append(FlowExecution.flow_id == asked.flow)
-    if asked.execution is not None:
-        found.append(Message.execution_id == asked.execution)
-    if asked.channel is not None:
-        found.append(Message.channel == asked.channel)
-    return found
+    def _of_message(self, rows: Select[Any], asked: MessageCondition) -> Select[Any]:
+        if asked.channel is not None:
+            rows = rows.where(Message.channel == asked.channel)
+        narrows = narrowing(asked, self._time_zone, self._now)
+        if not narrows:
+            return rows
+        known = self._executions.get(asked)
+        if known is not None:
+            return rows.where(Message.execution_id.in_(known))
+        return rows.join(FlowExecution, FlowExecution.id == Message.execution_id).where(*narrows)
 
 
 def _often_enough(rows: Select[Any], message_id: SQLColumnExpression[Any], least: int) -> Condition:

@@ -12,13 +12,16 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from db.errors import Invalid
-from db.models import Client, ClientList, ClientListMember
-from db.queries.conditions import condition_of, on_list
+from db.models import Client, ClientList, ClientListMember, FlowExecution
+from db.queries.conditions import condition_of, executions_of, on_list
 from db.queries.custom_fields import list_field_types
 from db.segments.reading import read_rule
-from db.segments.rules import Rule, named_lists
+from db.segments.rules import MessageCondition, Rule, conditions_of, named_lists
 from db.segments.words import FieldShape, shapes_of
 from db.states import ListKind
+
+# Below the length at which MariaDB turns a list of values into a table of its own (in_predicate_conversion_threshold).
+_LISTED_EXECUTIONS = 500
 
 
 def segment_condition(
@@ -51,6 +54,15 @@ def members_of(
     return select(Client.id).where(members_condition(session, client_list, now=now))
 
 
+def read_known(session: Session, document: Any) -> Rule:
+    """A rule read with the fields that there are now.
+
+    Raises:
+        Invalid: as `segment_condition`.
+    """
+    return read_rule(document, list_shapes(session))
+
+
 def list_shapes(session: Session) -> dict[str, FieldShape]:
     """The fields that a rule can name now."""
     return shapes_of(list_field_types(session))
@@ -77,7 +89,21 @@ def _condition(
         if client_list.kind is ListKind.DYNAMIC:
             inner = read_rule(client_list.rule, shapes, path=f"rule of list {client_list.id}")
             dynamic[client_list.id] = _condition(session, inner, now, shapes, (*above, client_list.id))
-    return condition_of(rule, now=now, dynamic=dynamic)
+    return condition_of(rule, now=now, dynamic=dynamic, executions=_executions_of(session, rule, now))
+
+
+def _executions_of(session: Session, rule: Rule, now: datetime) -> dict[MessageCondition, Sequence[int]]:
+    """The executions that the rule's conditions are about, where they are few enough to be listed."""
+    found: dict[MessageCondition, Sequence[int]] = {}
+    for asked in conditions_of(rule.node):
+        if not isinstance(asked, MessageCondition):
+            continue
+        executions = executions_of(asked, rule.time_zone, now)
+        if executions is not None:
+            ids = session.scalars(executions.order_by(FlowExecution.id).limit(_LISTED_EXECUTIONS + 1)).all()
+            if len(ids) <= _LISTED_EXECUTIONS:
+                found[asked] = ids
+    return found
 
 
 def _lists_of(session: Session, rule: Rule) -> Sequence[ClientList]:

@@ -5,11 +5,21 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, null, select
 from sqlalchemy.orm import Session
 
-from db.models import Batch, Client, ClientListMember, ExecutionStep, FlowExecution, Message, Unsubscribed
+from db.models import (
+    Batch,
+    Client,
+    ClientList,
+    ClientListMember,
+    ExecutionStep,
+    FlowExecution,
+    Message,
+    Unsubscribed,
+)
 from db.models.suppressions import EVERYWHERE
 from db.queries.erasure import forget_latecomers
+from db.queries.segments import members_condition
 from db.queries.stats import insert_stats, move_stats
-from db.states import BatchState, Channel, Consent, Exclusion, MessageState
+from db.states import BatchState, Channel, Consent, Exclusion, ListKind, MessageState
 
 
 def insert_snapshot(
@@ -22,7 +32,7 @@ def insert_snapshot(
     session.execute(
         insert(Message).from_select(
             ["execution_id", "step_id", "client_id", "channel", "address", "state", "reason", "feedback"],
-            _rows(execution, step),
+            _rows(session, execution, step),
             include_defaults=False,
         )
     )
@@ -34,12 +44,22 @@ def insert_snapshot(
     return counts
 
 
-def audience(flow_id: int, list_id: int, channel: Channel, requires_consent: bool) -> Select[Any]:
-    """Rows (client_id, address, reason) of a list for a channel; a reason means that the client is excluded."""
+def audience(
+    session: Session, *, flow_id: int, list_id: int, channel: Channel, requires_consent: bool
+) -> Select[Any]:
+    """Rows (client_id, address, reason) of a list for a channel; a reason means that the client is excluded.
+
+    A dynamic list is whom its rule chooses when this is run.
+
+    Raises:
+        Invalid: the list's rule cannot be used any more.
+    """
     address = Client.email if channel is Channel.EMAIL else Client.phone
     consent = Client.email_consent if channel is Channel.EMAIL else Client.sms_consent
     refused = consent != Consent.GRANTED if requires_consent else consent == Consent.DENIED
-    found = (
+    found = _members(
+        session,
+        list_id,
         select(
             Client.id.label("client_id"),
             address.label("address"),
@@ -51,18 +71,31 @@ def audience(flow_id: int, list_id: int, channel: Channel, requires_consent: boo
                 (_suppressed(channel, address, flow_id), Exclusion.SUPPRESSED_FOR_FLOW.value),
                 else_=null(),
             ).label("reason"),
-        )
-        .join(ClientListMember, ClientListMember.client_id == Client.id)
-        .where(ClientListMember.client_list_id == list_id)
+        ),
     )
     # Emails are unique among clients (they are the identity key); a phone may be shared by a family.
     return found if channel is Channel.EMAIL else _first_of_each_address(found)
 
 
-def _rows(execution: FlowExecution, step: ExecutionStep) -> Select[Any]:
-    rows = audience(execution.flow_id, step.client_list_id, step.channel, step.requires_consent).subquery(
-        "audience"
+def _members(session: Session, list_id: int, clients: Select[Any]) -> Select[Any]:
+    """Those of the clients who are on the list."""
+    client_list = session.get(ClientList, list_id)
+    if client_list is not None and client_list.kind is ListKind.DYNAMIC:
+        return clients.where(members_condition(session, client_list))
+    # A static list is read along its own key, and a list that is gone has nobody on it.
+    return clients.join(ClientListMember, ClientListMember.client_id == Client.id).where(
+        ClientListMember.client_list_id == list_id
     )
+
+
+def _rows(session: Session, execution: FlowExecution, step: ExecutionStep) -> Select[Any]:
+    rows = audience(
+        session,
+        flow_id=execution.flow_id,
+        list_id=step.client_list_id,
+        channel=step.channel,
+        requires_consent=step.requires_consent,
+    ).subquery("audience")
     state = case((rows.c.reason.is_(None), MessageState.PENDING.value), else_=MessageState.EXCLUDED.value)
     return select(
         literal(execution.id),

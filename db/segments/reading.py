@@ -34,13 +34,13 @@ from db.segments.words import (
     MAX_ID,
     MAX_TEXT,
     MAX_TIMES,
-    MAX_VALUES,
     OPERATORS,
     Behaviour,
     FieldShape,
     Kind,
     Needs,
     Operator,
+    most_values,
 )
 from db.states import Channel
 
@@ -184,8 +184,9 @@ def _operand(parts: Mapping[str, Any], shape: FieldShape, operator: Operator, pa
 
 
 def _many(value: Any, shape: FieldShape, path: str) -> tuple[Scalar, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_VALUES:
-        raise Invalid(path, f"a list of 1 to {MAX_VALUES:,} values is needed")
+    most = most_values(shape.kind)
+    if not isinstance(value, list) or not 1 <= len(value) <= most:
+        raise Invalid(path, f"a list of 1 to {most:,} values is needed")
     return tuple(_scalar(each, shape, f"{path}.{at}") for at, each in enumerate(value))
 
 

@@ -13,6 +13,9 @@ from db.states import Channel, Consent
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
 MAX_VALUES = 1000
+MAX_MEMBERS = 100
+"""Tags, lists or channels in one condition: each of them is looked for by itself."""
+
 MAX_TEXT = 200
 MAX_DAYS = 36_500
 MAX_TIMES = 1000
@@ -150,6 +153,11 @@ PROFILE: Mapping[str, FieldShape] = {
 }
 CHANNELS = tuple(channel.value for channel in Channel)
 _KINDS: Mapping[FieldKind, Kind] = {kind: Kind(kind.value) for kind in FieldKind}
+
+
+def most_values(kind: Kind) -> int:
+    """How many values a list of them may have."""
+    return MAX_MEMBERS if kind in (Kind.TAGS, Kind.LISTS, Kind.CHANNELS) else MAX_VALUES
 
 
 def shapes_of(custom: Mapping[str, FieldType]) -> dict[str, FieldShape]:
