@@ -88,7 +88,8 @@ class ImportReject(Base):
 
 
 class ImportChange(Base):
-    """What an import changed of a client that was there: `before` holds the columns it wrote over, as they were.
+    """What an import changed of a client that was there: `before` holds the columns it wrote over, as they were, and `after`
+    what it wrote. Of the custom fields both have only those that it wrote; None is one that was not there.
 
     Clients that it created have its id in `clients.import_id`.
     """
@@ -102,6 +103,7 @@ class ImportChange(Base):
         ForeignKey(Client.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     before: Mapped[dict[str, Any]] = mapped_column(JsonDoc)
+    after: Mapped[dict[str, Any] | None] = mapped_column(JsonDoc)
 
     __table_args__ = (Index(None, "client_id"),)
 

@@ -1,15 +1,16 @@
 """Whom the rows of a chunk are: their emails and phones, of several columns the best. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
 from db.fields import FieldKind, FieldType
-from tasks.imports.columns import Column, Problems, read_column
-from tasks.imports.emails import read_email
+from tasks.imports.columns import Column, Problems, read_each
+from tasks.imports.emails import read_common_email, read_email
 from tasks.imports.mapping import ColumnMapping, unique_keys
-from tasks.imports.phones import Phone, read_phone
+from tasks.imports.phones import Phone, read_common_phone, read_phone
 from tasks.imports.rejects import Problem, Reason
 from tasks.imports.targets import Target
 from tasks.imports.texts import clean_address
@@ -60,7 +61,7 @@ class AddressColumns:
         """The first valid one of each row."""
         chosen: list[str | None] = [None] * self._size
         for column in self._emails:
-            found = read_column(column, read_email, problems)
+            found = read_each(column, read_email, problems, common=read_common_email)
             if column is self._emails[0]:
                 chosen = found
                 continue
@@ -75,8 +76,9 @@ class AddressColumns:
 
     def _choose_phones(self, problems: Problems) -> list[Phone | None]:
         """The first valid one without an extension, or else with one."""
-        read: Callable[[str], Phone | Problem] = lambda text: read_phone(text, self._region)  # noqa: E731
-        found = [read_column(column, read, problems) for column in self._phones]
+        read = partial(read_phone, region=self._region)
+        common = partial(read_common_phone, region=self._region)
+        found = [read_each(column, read, problems, common=common) for column in self._phones]
         if not found:
             return [None] * self._size
         chosen: list[Phone | None] = found[0]

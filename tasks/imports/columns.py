@@ -59,6 +59,20 @@ def read_column(column: Column, read: Callable[[str], Any], problems: Problems) 
     return values
 
 
+def read_each(
+    column: Column, read: Callable[[str], Any], problems: Problems, *, common: Callable[[str], Any]
+) -> list[Any]:
+    """As `read_column`, for a column in which hardly two cells are alike: `common` reads most of them as they are written, and
+    answers None for the others."""
+    values = list(map(common, column.cells))
+    distinct = Distinct(read, clean=column.clean)
+    for position, value in enumerate(values):
+        if value is None:
+            values[position] = distinct[column.cells[position]]
+    note_problems(column, distinct.problems, problems)
+    return values
+
+
 def note_problems(column: Column, by_text: dict[str, Problem], problems: Problems) -> None:
     if by_text:
         for position, text in enumerate(column.cells):

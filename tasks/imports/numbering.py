@@ -33,7 +33,7 @@ _TYPES = (
     "fixed_line",
     "mobile",
 )
-_LONGEST = 15
+
 
 
 @dataclass(frozen=True)
@@ -46,31 +46,44 @@ class _Region:
 
 @dataclass(frozen=True)
 class Dialling:
-    """How numbers are dialled within a region."""
+    """How numbers are dialled within a region.
+
+    `abroad` is what stands before the country code of a number in another country. `own` matches the region's own numbers,
+    with or without trunk prefix, and has the national number as its group; `is_alone` tells that no other region shares its
+    country code, so that such a number is valid without a second look.
+    """
 
     country_code: str
-    abroad: re.Pattern[str]
-    trunk: re.Pattern[str]
-    is_own: Callable[[str], object]
-    local_lengths: frozenset[int]
+    abroad: Callable[[str], re.Match[str] | None]
+    own: Callable[[str], re.Match[str] | None]
+    is_alone: bool
 
 
 @cache
 def dialling_of(region: str) -> Dialling | None:
     """None for an unknown region, and for one whose trunk prefix is more than digits to be left out."""
     metadata = PhoneMetadata.metadata_for_region(region)
-    if metadata is None or metadata.country_code is None or metadata.international_prefix is None:
+    if metadata is None or metadata.general_desc is None or metadata.international_prefix is None:
         return None
-    trunk = re.compile(metadata.national_prefix_for_parsing or _NEVER.pattern)
-    if metadata.national_prefix_transform_rule or trunk.groups:
+    trunk = metadata.national_prefix_for_parsing or _NEVER.pattern
+    if metadata.national_prefix_transform_rule or re.compile(trunk).groups:
         return None
+    code = metadata.country_code or 0
     return Dialling(
-        str(metadata.country_code),
-        re.compile(metadata.international_prefix),
-        trunk,
-        _pattern_of(metadata).fullmatch,
-        frozenset(metadata.general_desc.possible_length_local_only),
+        str(code),
+        re.compile(metadata.international_prefix).match,
+        re.compile(_own(metadata, trunk, code)).fullmatch,
+        len(phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code, ())) == 1,
     )
+
+
+def _own(metadata: PhoneMetadata, trunk: str, country_code: int) -> str:
+    """A trunk prefix is left out wherever it stands. What begins with the country code or is of a length that a number within
+    an area has, is left to the library."""
+    lengths = metadata.general_desc.possible_length_local_only if metadata.general_desc else ()
+    local = "|".join(rf"\d{{{length}}}" for length in lengths)
+    not_local = rf"(?!(?:{local})\Z)" if local else ""
+    return rf"(?!{country_code})(?:(?:{trunk})|(?!{trunk}))(?!0){not_local}({_pattern_of(metadata)})"
 
 
 def split_code(digits: str) -> tuple[str, str] | None:
@@ -83,8 +96,6 @@ def split_code(digits: str) -> tuple[str, str] | None:
 
 def is_valid(country_code: str, national: str) -> bool:
     """Whether it is a national number of the country code: digits, without trunk prefix or leading zero."""
-    if not 2 <= len(national) <= _LONGEST:
-        return False
     for region in _regions(country_code):
         if region.leading is not None:
             if region.leading.match(national):
@@ -97,7 +108,7 @@ def is_valid(country_code: str, national: str) -> bool:
 @cache
 def _trunk_of(country_code: str) -> re.Pattern[str] | None:
     """What may stand before the national numbers of a country code; None if there is no such code."""
-    if not country_code.isdecimal() or int(country_code) not in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+    if country_code[:1] in ("", "0") or int(country_code) not in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
         return None
     region = phonenumbers.region_code_for_country_code(int(country_code))
     metadata = PhoneMetadata.metadata_for_region_or_calling_code(int(country_code), region)
@@ -114,20 +125,20 @@ def _regions(country_code: str) -> tuple[_Region, ...]:
     return tuple(
         _Region(
             re.compile(metadata.leading_digits) if metadata.leading_digits and not is_alone else None,
-            _pattern_of(metadata).fullmatch,
+            re.compile(_pattern_of(metadata)).fullmatch,
         )
         for metadata in found
         if metadata is not None
     )
 
 
-def _pattern_of(metadata: PhoneMetadata) -> re.Pattern[str]:
-    """Any of the types' numbers, within what the general description allows."""
+def _pattern_of(metadata: PhoneMetadata) -> str:
+    """Any of the types' numbers, within what the general description allows; two to fifteen digits."""
     general = _alternative(metadata.general_desc)
     types = [found for name in _TYPES if (found := _alternative(getattr(metadata, name)))]
     if not general or not types:
-        return _NEVER
-    return re.compile(f"(?={general}\\Z)(?:{'|'.join(dict.fromkeys(types))})")
+        return _NEVER.pattern
+    return rf"(?=\d{{2,15}}\Z)(?={general}\Z)(?:{'|'.join(dict.fromkeys(types))})"
 
 
 def _alternative(description: PhoneNumberDesc | None) -> str:

@@ -1,7 +1,7 @@
 """Phone numbers as files write them. The verdicts are those of `tasks.addresses.normalise_phone`. Pure."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberFormat, ValidationResult
@@ -17,8 +17,7 @@ _AS_TEXT = re.compile(r"=\"(.*)\"|'(.*)")
 _ROUNDED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{1,2}")
 
 
-@dataclass(frozen=True)
-class Phone:
+class Phone(NamedTuple):
     """A valid number. One with an extension is a switchboard's: it can be called, but hardly takes an SMS."""
 
     e164: str
@@ -32,10 +31,9 @@ class Phone:
 
 def read_phone(text: str, region: str) -> Phone | Problem:
     """The number in E.164, read in national form of `region` (ISO 3166) unless it begins with + or the like."""
-    if _PLAIN.fullmatch(text):
-        e164 = _parse_plain(text.translate(_GROUPING), region)
-        if e164 is not None:
-            return Phone(e164)
+    common = read_common_phone(text, region)
+    if common is not None:
+        return common
     wrapped = _AS_TEXT.fullmatch(text)
     return _read_any((wrapped[1] or wrapped[2] or "").strip() if wrapped else text, region)
 
@@ -79,25 +77,26 @@ def _why_invalid(number: PhoneNumber, region: str) -> str:
 # there. Only valid numbers are answered here; all others are left to the library.
 
 
-def _parse_plain(digits: str, region: str) -> str | None:
-    """The E.164 form of a valid number, None for any number that the library has to look at."""
-    if digits[:1] == "+":
-        return _parse_international(digits[1:])
+def read_common_phone(text: str, region: str) -> Phone | None:
+    """A valid number in plain digits, None for all that the library has to look at."""
+    if not _PLAIN.fullmatch(text):
+        return None
+    digits = text.translate(_GROUPING)
+    e164 = _parse_international(digits[1:]) if digits[:1] == "+" else _parse_national(digits, region)
+    return Phone(e164) if e164 is not None else None
+
+
+def _parse_national(digits: str, region: str) -> str | None:
     dialling = dialling_of(region)
     if dialling is None:
         return None
-    abroad = dialling.abroad.match(digits)
+    abroad = dialling.abroad(digits)
     if abroad is not None:
         return _parse_international(digits[abroad.end() :])
-    if digits.startswith(dialling.country_code):
+    found = dialling.own(digits)
+    if found is None or not (dialling.is_alone or is_valid(dialling.country_code, found[1])):
         return None
-    trunk = dialling.trunk.match(digits)
-    national = digits[trunk.end() :] if trunk else digits
-    if national[:1] in ("", "0") or len(national) in dialling.local_lengths:
-        return None
-    if dialling.is_own(national) and is_valid(dialling.country_code, national):
-        return f"+{dialling.country_code}{national}"
-    return None
+    return f"+{dialling.country_code}{found[1]}"
 
 
 def _parse_international(digits: str) -> str | None:

@@ -25,13 +25,15 @@ class Chunk:
 
     `frame` has a column of text (never NaN) for each of the layout's, and the row numbers as its index.
     `first_row` counts the rows before this chunk (0 for the first one), and `row_count` those in it: the frame's
-    and the rejected ones. Rows without any content are no rows, though they have numbers.
+    and the rejected ones. Rows without any content are no rows, though they have numbers. `warnings` are cells of the
+    frame that were read as empty.
     """
 
     first_row: int
     row_count: int
     frame: pd.DataFrame
     rejects: tuple[Reject, ...]
+    warnings: tuple[Reject, ...] = ()
 
 
 def read_chunks(path: Path, *, chunk_rows: int, layout: Layout | None = None) -> Iterator[Chunk]:

@@ -6,6 +6,7 @@ Values are those of `db.fields.check_value`; what cannot be told for certain is 
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import lru_cache
 
 from db.fields import FieldKind, FieldType, ValueRefused, check_value
 from tasks.imports.consents import read_yes_or_no
@@ -142,6 +143,7 @@ _BAD_BOOLEAN = Problem(Reason.INVALID_BOOLEAN, "cannot be told from yes and no; 
 # Dates
 
 
+@lru_cache(maxsize=2**16)
 def read_date(text: str, order: DateOrder) -> str | Problem:
     """The date as 2026-11-23; a time behind it is left out, whatever its zone.
 
@@ -159,9 +161,9 @@ _BAD_DATE = Problem(Reason.INVALID_DATE, "no date; write it like 2026-11-23, 23.
 
 
 def _date(text: str, order: DateOrder) -> date | None:
-    if not text.isascii() or len(text) != 10 or text[4] != "-":
+    if len(text) > 10:
         text = _TIME.sub("", text).strip()
-    if found := _ISO.fullmatch(text[:11]) if len(text) <= 11 else None:
+    if found := _ISO.fullmatch(text):
         return date(int(found[1]), int(found[3]), int(found[4]))
     if found := _NUMERIC.fullmatch(text):
         return _numeric(int(found[1]), int(found[3]), _year(found[4]), order)
