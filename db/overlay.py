@@ -27,7 +27,11 @@ def lay_over(stored: Columns, given: Columns, policy: ImportPolicy) -> dict[str,
     is_filling = policy is ImportPolicy.FILL
     changes: dict[str, Any] = {}
     for name in PLAIN:
-        if (value := given.get(name)) and value != (before := stored.get(name)) and not (is_filling and before):
+        if (
+            (value := given.get(name))
+            and value != (before := stored.get(name))
+            and not (is_filling and before)
+        ):
             changes[name] = value
     tags = given.get("tags")
     if tags:
@@ -58,13 +62,15 @@ def difference(stored: Columns, changes: Columns) -> tuple[dict[str, Any], dict[
     after = dict(changes)
     if "custom_fields" in changes:
         old, new = stored.get("custom_fields") or {}, changes["custom_fields"]
-        keys = [key for key in new if not _is_same(old.get(key), new[key])]
+        keys = [key for key in new if not is_same(old.get(key), new[key])]
         before["custom_fields"] = {key: old.get(key) for key in keys}
         after["custom_fields"] = {key: new[key] for key in keys}
     return before, after
 
 
-def chain(earlier: tuple[Columns, Columns], later: tuple[Columns, Columns]) -> tuple[dict[str, Any], dict[str, Any]]:
+def chain(
+    earlier: tuple[Columns, Columns], later: tuple[Columns, Columns]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two differences of the same client, one after the other, as one."""
     before, after = {**later[0], **earlier[0]}, {**earlier[1], **later[1]}
     if "custom_fields" in before:
@@ -78,13 +84,13 @@ def _customs(columns: Columns) -> dict[str, Any]:
 
 
 def _is_new(before: Any, value: Any, is_filling: bool) -> bool:
-    if value in (None, "") or _is_same(before, value):
+    if value in (None, "") or is_same(before, value):
         return False
     return not is_filling or before in (None, "")
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    """In Python 1 is True; in a JSON document it is not."""
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of JSON documents are the same. In Python 1 is True; there it is not."""
     return bool(one == other) and isinstance(one, bool) is isinstance(other, bool)
 
 

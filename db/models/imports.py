@@ -17,7 +17,8 @@ class MemberImport(Base):
 
     When it is completed, total_rows = created + updated + unchanged + skipped + duplicate + rejected. A `dry_run` counts the
     same, and changes no client. `new_fields` are the custom fields that it defined, `undone_count` the clients that its
-    undoing has taken back so far.
+    undoing has taken back so far; `undo_position` is None until that begins, and then the last of the clients it created that
+    was looked at.
 
     `attempt` counts the Prefect runs that were asked for, `idle_runs` those since the last chunk was committed.
     """
@@ -46,6 +47,7 @@ class MemberImport(Base):
     rejected_count: Mapped[int] = mapped_column(Integer, default=0)
     warning_count: Mapped[int] = mapped_column(Integer, default=0)
     undone_count: Mapped[int] = mapped_column(Integer, default=0)
+    undo_position: Mapped[int | None] = mapped_column(BigId)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     idle_runs: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))

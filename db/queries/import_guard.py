@@ -107,7 +107,10 @@ def _plain(spare: str) -> str:
 
 
 def _find_erased(session: Session, by_hash: Mapping[str, str]) -> set[str]:
-    return {by_hash[found] for found in _find(session, by_hash, "reason = :reason", reason=SuppressionReason.ERASED.value)}
+    return {
+        by_hash[found]
+        for found in _find(session, by_hash, "reason = :reason", reason=SuppressionReason.ERASED.value)
+    }
 
 
 def _keep_suppressed(

@@ -19,12 +19,20 @@ _CHANGES = ImportChange.__tablename__
 _LOG = ConsentChange.__tablename__
 _CLIENTS = Client.__tablename__
 CHANNELS = dict(zip(CONSENTS, (Channel.EMAIL, Channel.SMS), strict=True))
-_Difference = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""By the consents of a client."""
+IMPORTED = "import "
+UNDONE = "undo of import "
+"""How the sources of consents begin that files gave, and that were taken back with them."""
+Difference = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""(before, after), see `db.overlay.difference`."""
 
 
 def source_of(import_id: int) -> str:
-    """The source of a consent that a file gave."""
-    return f"import {import_id}"
+    return f"{IMPORTED}{import_id}"
+
+
+def undo_source_of(import_id: int) -> str:
+    return f"{UNDONE}{import_id}"
 
 
 def journal_changes(
@@ -39,20 +47,21 @@ def journal_changes(
 
     `repeated` are clients that an earlier row of the file had; returns how many of them had not been changed by it.
     """
-    differences: dict[int, _Difference] = {
+    differences: dict[int, Difference] = {
         key: difference(clients[key].columns, values)
         for key, values in changes.items()
         if clients[key].import_id != import_id
     }
     again = [key for key in repeated if key in differences]
-    earlier = _take_out(session, import_id, again) if again else {}
+    earlier = take_differences(session, import_id, again) if again else {}
     for key, found in earlier.items():
         differences[key] = chain(found, differences[key])
-    _insert(session, import_id, differences)
+    insert_differences(session, import_id, differences)
     return len(again) - len(earlier)
 
 
-def _take_out(session: Session, import_id: int, client_ids: Collection[int]) -> dict[int, _Difference]:
+def take_differences(session: Session, import_id: int, client_ids: Collection[int]) -> dict[int, Difference]:
+    """What the import wrote over of these clients, out of its journal."""
     is_one = (ImportChange.import_id == import_id) & ImportChange.client_id.in_(client_ids)
     rows = session.execute(
         select(
@@ -66,9 +75,12 @@ def _take_out(session: Session, import_id: int, client_ids: Collection[int]) -> 
     return found
 
 
-def _insert(session: Session, import_id: int, differences: Mapping[int, _Difference]) -> None:
+def insert_differences(session: Session, import_id: int, differences: Mapping[int, Difference]) -> None:
+    """Keep what the import wrote over, by client."""
     dialect = session.get_bind().dialect
-    source = json_arrays(dialect, "rows", {"the_client": "BIGINT", "the_old": "LONGTEXT", "the_new": "LONGTEXT"})
+    source = json_arrays(
+        dialect, "rows", {"the_client": "BIGINT", "the_old": "LONGTEXT", "the_new": "LONGTEXT"}
+    )
     statement = text(
         f"INSERT INTO {_CHANGES} (import_id, client_id, {quoted(dialect, 'before')}, {quoted(dialect, 'after')})"
         f" SELECT :import_id, the_client, the_old, the_new FROM {source} AS incoming"
@@ -108,10 +120,17 @@ def log_consents(
 
 
 def insert_consents(
-    session: Session, consents: Mapping[int, str], *, channel: str | None, source: str | None, wording: str | None
+    session: Session,
+    consents: Mapping[int, str],
+    *,
+    channel: str | None,
+    source: str | None,
+    wording: str | None,
 ) -> None:
     """Log consents of one channel, by client."""
-    source_rows = json_arrays(session.get_bind().dialect, "rows", {"the_client": "BIGINT", "the_consent": "VARCHAR(24)"})
+    source_rows = json_arrays(
+        session.get_bind().dialect, "rows", {"the_client": "BIGINT", "the_consent": "VARCHAR(24)"}
+    )
     statement = text(
         f"INSERT INTO {_LOG} (client_id, channel, consent, source, wording)"
         f" SELECT the_client, :channel, the_consent, :source, :wording FROM {source_rows} AS incoming"

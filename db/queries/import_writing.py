@@ -210,12 +210,21 @@ def _found_by_guard(guarded: Guarded, rows: CleanRows) -> list[RejectRow]:
     """Without values and cells: of a person who was erased nothing is kept."""
     repeated = set(rows.repeated)
     found = [
-        RejectRow(Severity.REJECT, row["row_number"], _address_column(row, rows), "", "erased", f"this person {_ERASED}")
+        RejectRow(
+            Severity.REJECT,
+            row["row_number"],
+            _address_column(row, rows),
+            "",
+            "erased",
+            f"this person {_ERASED}",
+        )
         for row in guarded.erased
         if row["identity_key"] not in repeated
     ]
     found += [
-        RejectRow(Severity.WARNING, number, rows.columns.get("phone", ""), "", "erased", f"this number {_ERASED}")
+        RejectRow(
+            Severity.WARNING, number, rows.columns.get("phone", ""), "", "erased", f"this number {_ERASED}"
+        )
         for number in guarded.without_phone
     ]
     found += [

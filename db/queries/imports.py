@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -22,11 +22,16 @@ PASSING_ERRORS = (OperationalError, InterfaceError)
 """What a database says that is away, full or overloaded. Other errors of it would come again."""
 
 
+UNFINISHED = (ImportState.QUEUED, ImportState.RUNNING, ImportState.UNDOING)
+"""States in which a run is at work, or has to be asked for."""
+
+
 class Severity(StrEnum):
-    """Whether a whole row was left out, or something of a row that was kept."""
+    """Whether a whole row was left out, or something of a row that was kept; or what an undone import did not take back."""
 
     REJECT = "reject"
     WARNING = "warning"
+    KEPT = "kept"
 
 
 def insert_import(
@@ -191,9 +196,14 @@ def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport
         update(MemberImport)
         .where(
             MemberImport.id == import_id,
-            MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+            MemberImport.state.in_(UNFINISHED),
         )
-        .values(state=ImportState.FAILED, error=error[:2000], finished_at=utc_now())
+        .values(
+            state=ImportState.FAILED,
+            error=error[:2000],
+            # What was changed after the import is told by the time at which it ended, not its undoing.
+            finished_at=func.coalesce(MemberImport.finished_at, utc_now()),
+        )
         .execution_options(synchronize_session=False)
     )
     if _rowcount(changed):
@@ -210,15 +220,15 @@ def give_up_import(session: Session, import_id: int, *, most_runs: int) -> bool:
     ).one_or_none()
     if member_import is None or member_import.idle_runs < most_runs:
         return False
-    if member_import.state not in (ImportState.QUEUED, ImportState.RUNNING):
+    if member_import.state not in UNFINISHED:
         return False
-    error = f"{member_import.idle_runs} runs in a row ended before they imported a row; Prefect shows why"
+    error = f"{member_import.idle_runs} runs in a row ended before they got any further; Prefect shows why"
     fail_import(session, import_id, error=error)
     return True
 
 
 def requeue_import(session: Session, import_id: int) -> MemberImport:
-    """Try a failed import again; it goes on after the last chunk that was committed.
+    """Try a failed import again; it goes on after the last chunk that was committed, or with its undoing if that had begun.
 
     Raises:
         Conflict: the import has not failed.
@@ -227,9 +237,9 @@ def requeue_import(session: Session, import_id: int) -> MemberImport:
         update(MemberImport)
         .where(MemberImport.id == import_id, MemberImport.state == ImportState.FAILED)
         .values(
-            state=ImportState.QUEUED,
+            state=case((MemberImport.undo_position.is_(None), ImportState.QUEUED), else_=ImportState.UNDOING),
             error=None,
-            finished_at=None,
+            finished_at=case((MemberImport.undo_position.is_(None), None), else_=MemberImport.finished_at),
             heartbeat_at=None,
             dispatched_at=None,
             idle_runs=0,
@@ -252,7 +262,7 @@ def list_undispatched_imports(
     """
     last_sign = func.coalesce(MemberImport.heartbeat_at, MemberImport.dispatched_at)
     stale = and_(
-        MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+        MemberImport.state.in_(UNFINISHED),
         or_(
             and_(last_sign.is_(None), MemberImport.updated_at < utc_in(-grace_seconds)),
             last_sign < utc_in(-orphan_seconds),
@@ -284,7 +294,9 @@ def list_spent(session: Session, *, among: Sequence[int], most_runs: int) -> Seq
 
 def next_attempt(session: Session, import_id: int) -> tuple[int, str]:
     """Count one more Prefect run that is about to be asked for; returns its number and the import's uid."""
-    update_import(session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
+    update_import(
+        session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now()
+    )
     member_import = get_import(session, import_id)
     return member_import.attempt, member_import.uid
 

@@ -147,6 +147,23 @@ def update_clients(session: Session, changes: Mapping[int, Mapping[str, Any]]) -
         session.execute(statement, {"rows": group})
 
 
+def replace_columns(session: Session, clients: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write all of `COLUMNS` of these clients, by id; None is NULL."""
+    if not clients:
+        return
+    dialect = session.get_bind().dialect
+    assignments = {name: f"incoming.{name}" for name in COLUMNS}
+    assignments["updated_at"] = str(utc_now().compile(dialect=dialect))
+    source = json_arrays(dialect, "rows", {"id": "BIGINT"} | {name: _TYPES[name] for name in COLUMNS})
+    statement = text(
+        update_from(dialect, _CLIENTS, source, on=f"{_CLIENTS}.id = incoming.id", assignments=assignments)
+    )
+    for group in packed(
+        [key, *(_whole(name, clients[key][name]) for name in COLUMNS)] for key in sorted(clients)
+    ):
+        session.execute(statement, {"rows": group})
+
+
 def add_members(
     session: Session, list_id: int, client_ids: Collection[int], *, import_id: int | None = None
 ) -> None:
@@ -185,6 +202,10 @@ def _value(name: str, is_there: bool) -> str:
     if name not in _DEFAULTS:
         return name
     return f"COALESCE({name}, '{_DEFAULTS[name]}')" if is_there else f"'{_DEFAULTS[name]}'"
+
+
+def _whole(name: str, value: Any) -> Any:
+    return as_text(value) if name in _DOCUMENTS else value
 
 
 def _encoded(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -35,7 +35,6 @@ _TYPES = (
 )
 
 
-
 @dataclass(frozen=True)
 class _Region:
     """A region's own valid numbers. One with `leading` digits owns all numbers that begin with them, valid or not."""

@@ -48,7 +48,11 @@ class Preparation:
         keys = [row["identity_key"] for row in merged.rows]
         repeated = set(self._seen.among(keys))
         self._seen.add(keys)
-        copies = [repeated_row(row, self.policy) for row in merged.rows if row["identity_key"] in repeated] if repeated else []
+        copies = (
+            [repeated_row(row, self.policy) for row in merged.rows if row["identity_key"] in repeated]
+            if repeated
+            else []
+        )
         return CleanRows(
             first_row=chunk.first_row,
             row_count=chunk.row_count,

@@ -7,7 +7,7 @@ streams, and reads hundreds of thousands of rows a second, which is more than wh
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -62,18 +62,18 @@ def read_sample(path: Path, *, rows: int = 1000, layout: Layout | None = None) -
 def count_rows(path: Path, *, layout: Layout | None = None) -> int:
     """How many rows `read_chunks` will give, rejected ones included. Where no quotes stand, lines are counted and not read."""
     layout = layout or detect_layout(path)
-    count = number = 0
+    rows = number = 0
     with _opened(path, layout) as file:
         while lines := file.readlines(_BLOCK_CHARACTERS):
             if number >= layout.header_row and '"' not in "".join(lines):
                 # Each line is a record; one that is too long to be read is a rejected row.
                 number += len(lines)
-                count += sum(1 for line in lines if line.replace(layout.delimiter, "").strip())
+                rows += sum(1 for line in lines if line.replace(layout.delimiter, "").strip())
                 continue
             for record in _block_records(lines, file, layout.delimiter):
                 number += 1
-                count += number > layout.header_row and _row(number, record, layout) is not None
-    return count
+                rows += number > layout.header_row and _row(number, record, layout) is not None
+    return rows
 
 
 def _chunk(taken: list["_Row"], layout: Layout, first_row: int) -> Chunk:
@@ -99,10 +99,12 @@ _Row = tuple[int, list[str] | Reject]
 def _rows(path: Path, layout: Layout) -> Iterator[_Row]:
     """Rows with content below the header, with their numbers; cut to the header's width or rejected."""
     width = len(layout.columns)
-    number = 0
+    numbers = count(1)
     with _opened(path, layout) as file:
         while lines := file.readlines(_BLOCK_CHARACTERS):
-            for number, record in enumerate(_block_records(lines, file, layout.delimiter), start=number + 1):
+            # The records come first: at their end none of the numbers is taken.
+            records = _block_records(lines, file, layout.delimiter)
+            for record, number in zip(records, numbers, strict=False):
                 if number <= layout.header_row:
                     continue
                 if record.__class__ is list and len(record) == width and record[0].strip():
@@ -148,9 +150,7 @@ class _Unclosed:
     line: str
 
 
-def _block_records(
-    block: list[str], after: Iterator[str], delimiter: str
-) -> Iterable[list[str] | _Unclosed]:
+def _block_records(block: list[str], after: Iterator[str], delimiter: str) -> Iterable[list[str] | _Unclosed]:
     """The records (RFC 4180) that begin in a block of lines, all at once if the strict reader finds nothing wrong in it.
 
     It then ends with a record, since the strict reader refuses an end in the middle of one.

@@ -33,6 +33,7 @@ from tasks.imports.mapping import validate_mapping
 from tasks.imports.plan import from_stored
 from tasks.imports.preparing import Preparation, cut_chunk
 from tasks.imports.reading import Chunk, count_rows, read_chunks
+from tasks.imports.undo import undo
 from tasks.signing import secret_key
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ _PASSING = (*PASSING_ERRORS, OSError)
 T = TypeVar("T")
 
 Progress = Callable[[int, int | None], None]
-"""Called with the rows that are done, and with all there are."""
+"""Called with the rows (of an undoing, the clients) that are done, and with all there are."""
 
 
 class ImportInterrupted(Exception):
@@ -54,7 +55,10 @@ class ImportInterrupted(Exception):
     """
 
 
-COUNTS = ("total", "created", "updated", "unchanged", "skipped", "duplicates", "rejected", "warnings")
+COUNTS = (
+    *("total", "created", "updated", "unchanged", "skipped", "duplicates", "rejected", "warnings"),
+    "undone",
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class ImportReport:
     duplicates: int
     rejected: int
     warnings: int
+    undone: int
 
     def counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in COUNTS}
@@ -80,7 +85,8 @@ class ImportReport:
 def run_import(
     database: Database, import_id: int, *, on_progress: Progress, chunk_rows: int = CHUNK_ROWS
 ) -> ImportReport:
-    """Import what is left of the file. Safe to call again, at any time and from anywhere.
+    """Import what is left of the file, or take back what is left of an import that is being undone. Safe to call again, at any
+    time and from anywhere.
 
     A file that cannot be read, or whose mapping does not fit, makes the import `failed`; the report says so.
 
@@ -90,9 +96,14 @@ def run_import(
     """
     member_import = database.run(lambda s: imports.start_import(s, import_id))
     if member_import.state is ImportState.RUNNING:
-        failure = _try(_Run(database, member_import, on_progress, chunk_rows), import_id)
-        if failure is not None:
-            database.run(lambda s: imports.fail_import(s, import_id, error=failure))
+        work = _Run(database, member_import, on_progress, chunk_rows).to_its_end
+    elif member_import.state is ImportState.UNDOING:
+        work = partial(undo, database, import_id, on_progress=on_progress)
+    else:
+        return get_report(database, import_id)
+    failure = _try(work, import_id)
+    if failure is not None:
+        database.run(lambda s: imports.fail_import(s, import_id, error=failure))
     return get_report(database, import_id)
 
 
@@ -112,6 +123,7 @@ def get_report(database: Database, import_id: int) -> ImportReport:
         duplicates=found.duplicate_count,
         rejected=found.rejected_count,
         warnings=found.warning_count,
+        undone=found.undone_count,
     )
 
 
@@ -216,10 +228,10 @@ def _fewer_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _try(run: _Run, import_id: int) -> str | None:
-    """Run it; returns why it failed, if it did for a reason that the next run would meet again."""
+def _try(work: Callable[[], None], import_id: int) -> str | None:
+    """Do it; returns why it failed, if it did for a reason that the next run would meet again."""
     try:
-        run.to_its_end()
+        work()
     except Invalid as error:
         return str(error)
     except Conflict as taken:

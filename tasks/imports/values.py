@@ -32,7 +32,9 @@ _ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})\.?")
 _COMPACT = re.compile(r"(1[89]|20)\d{6}")
 _SERIAL = re.compile(r"\d{5}(?:\.\d+)?")
 _NUMERIC = re.compile(r"(\d{1,2})\s?([-/. ])\s?(\d{1,2})\s?\2\s?(\d{4}|\d{2})\.?")
-_DAY_FIRST = re.compile(r"(\d{1,2})(?:st|nd|rd|th|er|º|\.)?[-\s/]*(?:de\s+)?([^\W\d]+)\.?,?[-\s/]*(?:de\s+)?(\d{4}|\d{2})")
+_DAY_FIRST = re.compile(
+    r"(\d{1,2})(?:st|nd|rd|th|er|º|\.)?[-\s/]*(?:de\s+)?([^\W\d]+)\.?,?[-\s/]*(?:de\s+)?(\d{4}|\d{2})"
+)
 _MONTH_FIRST = re.compile(r"([^\W\d]+)\.?[-\s/]*(\d{1,2})(?:st|nd|rd|th)?,?[-\s/]+(\d{4}|\d{2})")
 _YEAR_FIRST = re.compile(r"(\d{4})[-\s/]+([^\W\d]+)\.?[-\s/]+(\d{1,2})")
 # Day 1 of spreadsheet programs is 1 January 1900, and their 1900 has a 29 February.
@@ -41,7 +43,9 @@ _LAST_SHORT_YEAR = 29
 _FIRST_YEAR = 1000
 
 
-def reader_of(field: FieldType, *, date_order: DateOrder | None = None, decimal: DecimalMark | None = None) -> Reader:
+def reader_of(
+    field: FieldType, *, date_order: DateOrder | None = None, decimal: DecimalMark | None = None
+) -> Reader:
     """Reads the cleaned, non-empty cells of a column that goes to `field`.
 
     `date_order` and `decimal` decide only what can be read in two ways: 03/04/2026 and 1.234. Without them they are the third
@@ -90,7 +94,7 @@ def _number(text: str, decimal: DecimalMark) -> int | float | None:
     digits = _plain_digits(_BLANKS.sub("", found["digits"].strip()), decimal)
     if digits is None:
         return None
-    is_negative = bool(found["open"]) or (found["sign"] or found["inner"] or "+") not in "+"
+    is_negative = bool(found["open"]) or (found["sign"] or found["inner"] or "+") != "+"
     value = float(digits) if "." in digits else int(digits)
     return -value if is_negative else value
 
@@ -157,7 +161,9 @@ def read_date(text: str, order: DateOrder) -> str | Problem:
     return found.isoformat() if found is not None and found.year >= _FIRST_YEAR else _BAD_DATE
 
 
-_BAD_DATE = Problem(Reason.INVALID_DATE, "no date; write it like 2026-11-23, 23.11.2026, 11/23/2026 or 23 Nov 2026")
+_BAD_DATE = Problem(
+    Reason.INVALID_DATE, "no date; write it like 2026-11-23, 23.11.2026, 11/23/2026 or 23 Nov 2026"
+)
 
 
 def _date(text: str, order: DateOrder) -> date | None:
