@@ -17,7 +17,8 @@ class MemberImport(Base):
 
     When it is completed, total_rows = created + updated + unchanged + skipped + duplicate + rejected. A `dry_run` counts the
     same, and changes no client. `new_fields` are the custom fields that it defined, `undone_count` the clients that its
-    undoing has taken back so far.
+    undoing has taken back so far; `undo_position` is None until that begins, and then the last of the clients it created that
+    was looked at.
 
     `attempt` counts the Prefect runs that were asked for, `idle_runs` those since the last chunk was committed.
     """
@@ -46,6 +47,7 @@ class MemberImport(Base):
     rejected_count: Mapped[int] = mapped_column(Integer, default=0)
     warning_count: Mapped[int] = mapped_column(Integer, default=0)
     undone_count: Mapped[int] = mapped_column(Integer, default=0)
+    undo_position: Mapped[int | None] = mapped_column(BigId)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     idle_runs: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
@@ -88,7 +90,8 @@ class ImportReject(Base):
 
 
 class ImportChange(Base):
-    """What an import changed of a client that was there: `before` holds the columns it wrote over, as they were.
+    """What an import changed of a client that was there: `before` holds the columns it wrote over, as they were, and `after`
+    what it wrote. Of the custom fields both have only those that it wrote; None is one that was not there.
 
     Clients that it created have its id in `clients.import_id`.
     """
@@ -102,6 +105,7 @@ class ImportChange(Base):
         ForeignKey(Client.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     before: Mapped[dict[str, Any]] = mapped_column(JsonDoc)
+    after: Mapped[dict[str, Any] | None] = mapped_column(JsonDoc)
 
     __table_args__ = (Index(None, "client_id"),)
 

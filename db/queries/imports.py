@@ -1,11 +1,10 @@
 """The life of a member import: the file in pieces, progress, rejects, and every change of its state."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -14,8 +13,7 @@ from db.errors import Conflict, Invalid, NotFound
 from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries.executions import new_uid
 from db.queries.pages import Page, page_of
-from db.queries.upserts import Upserted, add_members_by_identity, upsert_clients
-from db.states import ImportState, JobKind, ListKind
+from db.states import ImportPolicy, ImportState, JobKind, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
@@ -24,48 +22,40 @@ PASSING_ERRORS = (OperationalError, InterfaceError)
 """What a database says that is away, full or overloaded. Other errors of it would come again."""
 
 
+UNFINISHED = (ImportState.QUEUED, ImportState.RUNNING, ImportState.UNDOING)
+"""States in which a run is at work, or has to be asked for."""
+
+
 class Severity(StrEnum):
-    """Whether a whole row was left out, or something of a row that was kept."""
+    """Whether a whole row was left out, or something of a row that was kept; or what an undone import did not take back."""
 
     REJECT = "reject"
     WARNING = "warning"
-
-
-@dataclass(frozen=True)
-class RejectRow:
-    """What was left out of a file. `value` and `message` are shortened to what the columns hold."""
-
-    severity: Severity
-    row_number: int
-    column_name: str
-    value: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class CleanRows:
-    """What became of the rows `first_row` up to `first_row + row_count` of the file (the first one is 0).
-
-    `clients` are rows as `upsert_clients` takes them; `duplicates` rows were merged into one of them.
-    `repeated` are identity keys among them that rows before `first_row` had already.
-    """
-
-    first_row: int
-    row_count: int
-    clients: Sequence[Mapping[str, Any]]
-    duplicates: int = 0
-    repeated: Collection[str] = ()
-    rejects: Sequence[RejectRow] = ()
-    warnings: Sequence[RejectRow] = ()
+    KEPT = "kept"
 
 
 def insert_import(
-    session: Session, *, filename: str, mapping: dict[str, Any], client_list_id: int | None = None
+    session: Session,
+    *,
+    filename: str,
+    mapping: dict[str, Any],
+    client_list_id: int | None = None,
+    policy: ImportPolicy = ImportPolicy.UPDATE,
+    dry_run: bool = False,
+    created_by: str = "",
+    new_fields: list[str] | None = None,
 ) -> MemberImport:
     """A queued import without its file; `append_chunk` adds that in the same transaction."""
     member_import = MemberImport(
-        uid=new_uid(), filename=filename[:255], size_bytes=0, mapping=mapping, client_list_id=client_list_id
+        uid=new_uid(),
+        filename=filename[:255],
+        size_bytes=0,
+        mapping=mapping,
+        client_list_id=client_list_id,
+        policy=policy,
+        dry_run=dry_run,
+        created_by=created_by,
+        new_fields=new_fields,
     )
     session.add(member_import)
     session.flush()
@@ -173,22 +163,6 @@ def heartbeat(session: Session, import_id: int) -> None:
     _update_running(session, import_id, heartbeat_at=utc_now())
 
 
-def advance_import(session: Session, import_id: int, rows: CleanRows) -> None:
-    """Import a chunk and move `done_rows` past it in one transaction: wholly and once, or not at all.
-
-    Raises:
-        Conflict: `done_rows` is not at the chunk's first row, or the import does not run (any more): somebody
-            else imported the chunk. Nothing was changed.
-    """
-    _fence(session, import_id, rows.first_row, rows.row_count)
-    done = upsert_clients(session, rows.clients)
-    list_id = get_import(session, import_id).client_list_id
-    if list_id is not None:
-        add_members_by_identity(session, list_id, done.created | done.updated)
-    _insert_rejects(session, import_id, [*rows.rejects, *rows.warnings])
-    _add_counts(session, import_id, rows, done)
-
-
 def complete_import(session: Session, import_id: int) -> MemberImport:
     """Every row is done: the file, which nobody needs any more, is deleted; its rejects stay.
 
@@ -222,9 +196,14 @@ def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport
         update(MemberImport)
         .where(
             MemberImport.id == import_id,
-            MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+            MemberImport.state.in_(UNFINISHED),
         )
-        .values(state=ImportState.FAILED, error=error[:2000], finished_at=utc_now())
+        .values(
+            state=ImportState.FAILED,
+            error=error[:2000],
+            # What was changed after the import is told by the time at which it ended, not its undoing.
+            finished_at=func.coalesce(MemberImport.finished_at, utc_now()),
+        )
         .execution_options(synchronize_session=False)
     )
     if _rowcount(changed):
@@ -241,15 +220,15 @@ def give_up_import(session: Session, import_id: int, *, most_runs: int) -> bool:
     ).one_or_none()
     if member_import is None or member_import.idle_runs < most_runs:
         return False
-    if member_import.state not in (ImportState.QUEUED, ImportState.RUNNING):
+    if member_import.state not in UNFINISHED:
         return False
-    error = f"{member_import.idle_runs} runs in a row ended before they imported a row; Prefect shows why"
+    error = f"{member_import.idle_runs} runs in a row ended before they got any further; Prefect shows why"
     fail_import(session, import_id, error=error)
     return True
 
 
 def requeue_import(session: Session, import_id: int) -> MemberImport:
-    """Try a failed import again; it goes on after the last chunk that was committed.
+    """Try a failed import again; it goes on after the last chunk that was committed, or with its undoing if that had begun.
 
     Raises:
         Conflict: the import has not failed.
@@ -258,9 +237,9 @@ def requeue_import(session: Session, import_id: int) -> MemberImport:
         update(MemberImport)
         .where(MemberImport.id == import_id, MemberImport.state == ImportState.FAILED)
         .values(
-            state=ImportState.QUEUED,
+            state=case((MemberImport.undo_position.is_(None), ImportState.QUEUED), else_=ImportState.UNDOING),
             error=None,
-            finished_at=None,
+            finished_at=case((MemberImport.undo_position.is_(None), None), else_=MemberImport.finished_at),
             heartbeat_at=None,
             dispatched_at=None,
             idle_runs=0,
@@ -283,7 +262,7 @@ def list_undispatched_imports(
     """
     last_sign = func.coalesce(MemberImport.heartbeat_at, MemberImport.dispatched_at)
     stale = and_(
-        MemberImport.state.in_([ImportState.QUEUED, ImportState.RUNNING]),
+        MemberImport.state.in_(UNFINISHED),
         or_(
             and_(last_sign.is_(None), MemberImport.updated_at < utc_in(-grace_seconds)),
             last_sign < utc_in(-orphan_seconds),
@@ -315,23 +294,30 @@ def list_spent(session: Session, *, among: Sequence[int], most_runs: int) -> Seq
 
 def next_attempt(session: Session, import_id: int) -> tuple[int, str]:
     """Count one more Prefect run that is about to be asked for; returns its number and the import's uid."""
-    _update(session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
+    update_import(
+        session, import_id, attempt=MemberImport.attempt + 1, heartbeat_at=None, dispatched_at=utc_now()
+    )
     member_import = get_import(session, import_id)
     return member_import.attempt, member_import.uid
 
 
 def record_dispatch(session: Session, import_id: int, flow_run_id: str) -> None:
     """Prefect took the run: one more that has to show some progress."""
-    _update(session, import_id, prefect_flow_run_id=flow_run_id, idle_runs=MemberImport.idle_runs + 1)
+    update_import(session, import_id, prefect_flow_run_id=flow_run_id, idle_runs=MemberImport.idle_runs + 1)
 
 
 def release_dispatch(session: Session, import_id: int) -> None:
     """Prefect could not be reached: leave the import to the dispatcher."""
-    _update(session, import_id, dispatched_at=None)
+    update_import(session, import_id, dispatched_at=None)
 
 
-def _fence(session: Session, import_id: int, first_row: int, row_count: int) -> None:
-    """Comes first, so that of two runs one waits here for the other's chunk to be committed, and loses."""
+def fence_import(session: Session, import_id: int, *, first_row: int, row_count: int) -> MemberImport:
+    """Move `done_rows` past a chunk. Comes first in its transaction, so that of two runs one waits here for the other's chunk
+    to be committed, and loses.
+
+    Raises:
+        Conflict: `done_rows` is not at the chunk's first row, or the import does not run (any more).
+    """
     moved = _update_running(
         session,
         import_id,
@@ -342,41 +328,11 @@ def _fence(session: Session, import_id: int, first_row: int, row_count: int) -> 
     )
     if not moved:
         raise Conflict(f"import {import_id}: the rows after {first_row} were taken by another run")
+    return get_import(session, import_id)
 
 
-def _add_counts(session: Session, import_id: int, rows: CleanRows, done: Upserted) -> None:
-    """Each row of the file is counted once: a client that an earlier chunk had is a duplicate here."""
-    repeated = set(rows.repeated)
-    _update(
-        session,
-        import_id,
-        created_count=MemberImport.created_count + len(done.created - repeated),
-        updated_count=MemberImport.updated_count + len(done.updated - repeated),
-        duplicate_count=MemberImport.duplicate_count + rows.duplicates + len(repeated),
-        rejected_count=MemberImport.rejected_count + len({reject.row_number for reject in rows.rejects}),
-        warning_count=MemberImport.warning_count + len(rows.warnings),
-    )
-
-
-def _insert_rejects(session: Session, import_id: int, rejects: Sequence[RejectRow]) -> None:
-    if not rejects:
-        return
-    values = [
-        {
-            "import_id": import_id,
-            "severity": reject.severity,
-            "row_number": reject.row_number,
-            "column_name": reject.column_name[:150],
-            "value": reject.value[:100],
-            "reason": reject.reason[:40],
-            "message": reject.message[:300],
-        }
-        for reject in rejects
-    ]
-    session.execute(insert(ImportReject), values)
-
-
-def _update(session: Session, import_id: int, **values: Any) -> int:
+def update_import(session: Session, import_id: int, **values: Any) -> int:
+    """Set columns of the import, whatever its state."""
     result = session.execute(
         update(MemberImport)
         .where(MemberImport.id == import_id)

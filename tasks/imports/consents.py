@@ -34,6 +34,11 @@ def read_opt_out(text: str) -> Consent | None:
     return _read(text, yes=Consent.DENIED, no=Consent.UNKNOWN)
 
 
+def read_yes_or_no(text: str) -> bool | None:
+    """What a word such as yes, FALSE, oui or x says; None if it says neither."""
+    return _YES_OR_NO.get(_words(text))
+
+
 def _read(text: str, *, yes: Consent, no: Consent) -> Consent | None:
     words = _words(text)
     if not words:

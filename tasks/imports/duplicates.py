@@ -1,13 +1,18 @@
 """Rows of one file that are the same client. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.states import Consent
+from db.overlay import lay_over
+from db.states import ImportPolicy
 from tasks.imports.cleaning import Row
 from tasks.imports.rejects import Reason, Reject, shortened
 
-_CONSENTS = ("email_consent", "sms_consent")
+_EFFECT = {
+    ImportPolicy.UPDATE: "merged, and what this row says won",
+    ImportPolicy.FILL: "merged, and this row filled what was empty",
+    ImportPolicy.SKIP: "left out, as clients that are there already are",
+}
 
 
 @dataclass(frozen=True)
@@ -18,40 +23,31 @@ class Merged:
     warnings: list[Reject]
 
 
-def merge_duplicates(rows: Iterable[Row]) -> Merged:
-    """Lay later rows of the same `identity_key` over earlier ones, as `upsert_clients` does with stored clients.
+def merge_duplicates(rows: Sequence[Row], policy: ImportPolicy = ImportPolicy.UPDATE) -> Merged:
+    """Lay later rows of the same `identity_key` over earlier ones, as an import of this policy does with stored clients.
 
-    What a later row says wins, what it leaves empty stays; tags are united, custom fields are laid over each other, and
-    no row lifts a denial. So it does not matter whether two rows meet here or in the database.
+    So it does not matter whether two rows meet here or in the database.
     """
+    if len({row["identity_key"] for row in rows}) == len(rows):
+        return Merged(list(rows), [])
     by_identity: dict[str, Row] = {}
     warnings: list[Reject] = []
     for row in rows:
-        earlier = by_identity.get(row["identity_key"])
+        key = row["identity_key"]
+        earlier = by_identity.get(key)
         if earlier is None:
-            by_identity[row["identity_key"]] = row
+            by_identity[key] = row
             continue
-        by_identity[row["identity_key"]] = _laid_over(earlier, row)
-        warnings.append(_warning(earlier, row))
+        by_identity[key] = earlier | lay_over(earlier, row, policy)
+        warnings.append(_warning(row, f"the same client as in row {earlier['row_number']}", policy))
     return Merged(list(by_identity.values()), warnings)
 
 
-def _laid_over(earlier: Row, later: Row) -> Row:
-    merged = earlier | {name: value for name, value in later.items() if value}
-    merged["row_number"] = earlier["row_number"]
-    merged["tags"] = list(dict.fromkeys([*(earlier.get("tags") or ()), *(later.get("tags") or ())]))
-    merged["custom_fields"] = (earlier.get("custom_fields") or {}) | (later.get("custom_fields") or {})
-    for name in _CONSENTS:
-        merged[name] = _consent(earlier.get(name), later.get(name))
-    return merged
+def repeated_row(row: Row, policy: ImportPolicy) -> Reject:
+    """The warning about a row whose client an earlier chunk had."""
+    return _warning(row, "the same client as in an earlier row", policy)
 
 
-def _consent(earlier: Consent | None, later: Consent | None) -> Consent:
-    if earlier is Consent.DENIED or later in (None, Consent.UNKNOWN):
-        return earlier or Consent.UNKNOWN
-    return later or Consent.UNKNOWN
-
-
-def _warning(earlier: Row, row: Row) -> Reject:
-    message = f"the same client as in row {earlier['row_number']}: merged, and what this row says won"
+def _warning(row: Row, what: str, policy: ImportPolicy) -> Reject:
+    message = f"{what}: {_EFFECT[policy]}"
     return Reject(row["row_number"], "", shortened(row["identity_key"]), Reason.DUPLICATE_IN_FILE, message)

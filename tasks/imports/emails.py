@@ -7,24 +7,26 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES
 from tasks.addresses import AddressInvalid, normalise_email
 from tasks.imports.rejects import Problem, Reason
 
-# A subset of what the library accepts (ASCII dot-atoms, labels without "--"), and which it only writes in lower case.
+# A subset of what the library accepts (ASCII dot-atoms, labels without "--"), and which it only writes in lower case. A domain
+# that is no longer than a label may be keeps every limit of the library.
 _COMMON = re.compile(
-    r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,24}"
+    r"(?=[^@]{1,64}@[^@]{1,63}\Z)"
+    r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+([A-Za-z]{2,24})"
 )
-_LONGEST_LOCAL_PART = 64
-_LONGEST_LABEL = 63
 _SPECIAL = frozenset(SPECIAL_USE_DOMAIN_NAMES)
+
+
+def read_common_email(text: str) -> str | None:
+    """The address in lower case if it is of the common shape, None for all that has to be looked at closer."""
+    found = _COMMON.fullmatch(text)
+    return text.lower() if found and found[1].lower() not in _SPECIAL else None
 
 
 def read_email(text: str) -> str | Problem:
     """The address in lower case, or why it is none."""
-    if _COMMON.fullmatch(text):
-        email = text.lower()
-        local, _, domain = email.partition("@")
-        # A domain that is no longer than a label may be keeps every limit of the library.
-        is_short = len(local) <= _LONGEST_LOCAL_PART and len(domain) <= _LONGEST_LABEL
-        if is_short and domain.rpartition(".")[2] not in _SPECIAL:
-            return email
+    common = read_common_email(text)
+    if common is not None:
+        return common
     try:
         return normalise_email(text)
     except AddressInvalid as error:

@@ -157,8 +157,22 @@ def _encoding(path: Path, head: bytes) -> str:
     bare = _bare_utf16(head)
     if bare is not None:
         return bare
+    if _is_utf8(path):
+        return "utf-8"
     intact, broken = _count_utf8(path)
     return "utf-8" if broken == 0 or intact > 10 * broken else "cp1252"
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(_BLOCK_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _count_utf8(path: Path) -> tuple[int, int]:

@@ -5,15 +5,18 @@ streams, and reads hundreds of thousands of rows a second, which is more than wh
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
 from tasks.imports.layout import Layout, detect_layout
 from tasks.imports.rejects import Problem, Reason, Reject, reject
+
+_BLOCK_CHARACTERS = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class Chunk:
 
     `frame` has a column of text (never NaN) for each of the layout's, and the row numbers as its index.
     `first_row` counts the rows before this chunk (0 for the first one), and `row_count` those in it: the frame's
-    and the rejected ones. Rows without any content are no rows, though they have numbers.
+    and the rejected ones. Rows without any content are no rows, though they have numbers. `warnings` are cells of the
+    frame that were read as empty.
     """
 
     first_row: int
     row_count: int
     frame: pd.DataFrame
     rejects: tuple[Reject, ...]
+    warnings: tuple[Reject, ...] = ()
 
 
 def read_chunks(path: Path, *, chunk_rows: int, layout: Layout | None = None) -> Iterator[Chunk]:
@@ -55,8 +60,20 @@ def read_sample(path: Path, *, rows: int = 1000, layout: Layout | None = None) -
 
 
 def count_rows(path: Path, *, layout: Layout | None = None) -> int:
-    """How many rows `read_chunks` will give, rejected ones included."""
-    return sum(1 for _ in _rows(path, layout or detect_layout(path)))
+    """How many rows `read_chunks` will give, rejected ones included. Where no quotes stand, lines are counted and not read."""
+    layout = layout or detect_layout(path)
+    rows = number = 0
+    with _opened(path, layout) as file:
+        while lines := file.readlines(_BLOCK_CHARACTERS):
+            if number >= layout.header_row and '"' not in "".join(lines):
+                # Each line is a record; one that is too long to be read is a rejected row.
+                number += len(lines)
+                rows += sum(1 for line in lines if line.replace(layout.delimiter, "").strip())
+                continue
+            for record in _block_records(lines, file, layout.delimiter):
+                number += 1
+                rows += number > layout.header_row and _row(number, record, layout) is not None
+    return rows
 
 
 def _chunk(taken: list["_Row"], layout: Layout, first_row: int) -> Chunk:
@@ -82,19 +99,37 @@ _Row = tuple[int, list[str] | Reject]
 def _rows(path: Path, layout: Layout) -> Iterator[_Row]:
     """Rows with content below the header, with their numbers; cut to the header's width or rejected."""
     width = len(layout.columns)
-    with path.open(encoding=layout.encoding, errors="replace", newline="") as file:
-        for number, record in enumerate(_records(_Lines(file), layout.delimiter), start=1):
-            if number <= layout.header_row:
-                continue
-            if isinstance(record, _Unclosed):
-                yield number, reject(number, "", record.line, _UNCLOSED)
-            elif len(record) <= width:
-                if any(record) and "".join(record).strip():
+    numbers = count(1)
+    with _opened(path, layout) as file:
+        while lines := file.readlines(_BLOCK_CHARACTERS):
+            # The records come first: at their end none of the numbers is taken.
+            records = _block_records(lines, file, layout.delimiter)
+            for record, number in zip(records, numbers, strict=False):
+                if number <= layout.header_row:
+                    continue
+                if record.__class__ is list and len(record) == width and record[0].strip():
                     yield number, record
-            elif "".join(record[width:]).strip():
-                yield number, reject(number, "", layout.delimiter.join(record), _too_many(len(record), width))
-            elif any(record):
-                yield number, record[:width]
+                elif (row := _row(number, record, layout)) is not None:
+                    yield number, row
+
+
+def _row(number: int, record: "list[str] | _Unclosed", layout: Layout) -> list[str] | Reject | None:
+    """None for a row without content."""
+    width = len(layout.columns)
+    if isinstance(record, _Unclosed):
+        return reject(number, "", record.line, _UNCLOSED, cells=[record.line.rstrip("\r\n")])
+    if not "".join(record).strip():
+        return None
+    if len(record) <= width:
+        return record
+    if "".join(record[width:]).strip():
+        shown = layout.delimiter.join(record)
+        return reject(number, "", shown, _too_many(len(record), width), cells=record)
+    return record[:width]
+
+
+def _opened(path: Path, layout: Layout) -> TextIO:
+    return path.open(encoding=layout.encoding, errors="replace", newline="")
 
 
 _UNCLOSED = Problem(
@@ -115,11 +150,23 @@ class _Unclosed:
     line: str
 
 
-class _Lines:
-    """Lines of a file that remember which of them the current record took, and can be taken back."""
+def _block_records(block: list[str], after: Iterator[str], delimiter: str) -> Iterable[list[str] | _Unclosed]:
+    """The records (RFC 4180) that begin in a block of lines, all at once if the strict reader finds nothing wrong in it.
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
+    It then ends with a record, since the strict reader refuses an end in the middle of one.
+    """
+    try:
+        return list(csv.reader(block, delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error:
+        return _careful(block, after, delimiter)
+
+
+class _Lines:
+    """The lines of a block, and those after it, that remember which of them the current record took, and can be taken back."""
+
+    def __init__(self, block: list[str], after: Iterator[str]) -> None:
+        self._lines = chain(block, after)
+        self._left = len(block)
         self._returned: list[str] = []
         self.taken: list[str] = []
 
@@ -127,22 +174,32 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._returned.pop() if self._returned else next(self._lines)
+        if self._returned:
+            line = self._returned.pop()
+        else:
+            line = next(self._lines)
+            self._left -= 1
         self.taken.append(line)
         return line
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the block is at its end."""
+        return self._left <= 0 and not self._returned
 
     def take_back(self, lines: list[str]) -> None:
         self._returned.extend(reversed(lines))
 
 
-def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | _Unclosed]:
-    """Records of RFC 4180. A stray quote costs the row that it stands in, never those after it.
+def _careful(block: list[str], after: Iterator[str], delimiter: str) -> Iterator[list[str] | _Unclosed]:
+    """The records that begin in a block. A stray quote costs the row that it stands in, never those after it.
 
     The strict reader fails where a quote is closed in the middle of a cell, at the end of the file, or not at all
     within 128 KiB. The first line is then read by itself and leniently, and the others anew.
     """
+    lines = _Lines(block, after)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    while True:
+    while not lines.is_over:
         lines.taken.clear()
         try:
             record = next(reader)

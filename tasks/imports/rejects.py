@@ -1,5 +1,6 @@
 """What an import leaves out of a file, and why. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,9 +20,15 @@ class Reason(StrEnum):
     INVALID_TIME_ZONE = "invalid_time_zone"
     INVALID_LOCALE = "invalid_locale"
     INVALID_TAG = "invalid_tag"
+    INVALID_NUMBER = "invalid_number"
+    INVALID_BOOLEAN = "invalid_boolean"
+    INVALID_DATE = "invalid_date"
+    INVALID_CHOICE = "invalid_choice"
     TOO_LONG = "too_long"
     BROKEN_TEXT = "broken_text"
     DUPLICATE_IN_FILE = "duplicate_in_file"
+    SUPPRESSED = "suppressed"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Reject:
     """A row that was left out or, in a list of warnings, a cell of a row that was kept.
 
     `row_number` is the one a spreadsheet program shows: the file's first row is 1. `column` is the file's name of
-    the column, "" where the whole row is meant. `value` holds at most `SHOWN_CHARACTERS` characters of the cell.
+    the column, "" where the whole row is meant. `value` holds at most `SHOWN_CHARACTERS` characters of the cell. `cells` are
+    all cells of a row that was left out, as they are written.
     """
 
     row_number: int
@@ -45,11 +53,15 @@ class Reject:
     value: str
     reason: Reason
     message: str
+    cells: tuple[str, ...] | None = None
 
 
-def reject(row_number: int, column: str, value: str, problem: Problem) -> Reject:
+def reject(
+    row_number: int, column: str, value: str, problem: Problem, *, cells: Sequence[str] | None = None
+) -> Reject:
     """A `Reject` with the value shortened to what a report shows."""
-    return Reject(row_number, column, shortened(value), problem.reason, problem.message)
+    kept = None if cells is None else tuple(cells)
+    return Reject(row_number, column, shortened(value), problem.reason, problem.message, kept)
 
 
 def shortened(value: str) -> str:

@@ -4,43 +4,48 @@ Each chunk is one transaction that also moves `done_rows`. A run that was cut is
 chunk that was committed; of two runs at once the second one finds its chunk taken, and stops.
 """
 
+import gc
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
 from db.engine import Database
 from db.errors import Conflict, Invalid
 from db.models import MemberImport
-from db.queries import imports
-from db.queries.imports import PASSING_ERRORS, CleanRows, RejectRow, Severity
+from db.queries import import_writing, imports
+from db.queries.custom_fields import list_field_types
+from db.queries.import_writing import CleanRows
+from db.queries.imports import PASSING_ERRORS
 from db.states import ImportState
 from settings import get_settings
-from tasks.imports.cleaning import clean_chunk
-from tasks.imports.duplicates import merge_duplicates
+from tasks.erasure import by_erased_address
 from tasks.imports.layout import detect_layout
-from tasks.imports.mapping import ColumnMapping, validate_mapping
+from tasks.imports.mapping import validate_mapping
 from tasks.imports.plan import from_stored
+from tasks.imports.preparing import Preparation, cut_chunk
 from tasks.imports.reading import Chunk, count_rows, read_chunks
-from tasks.imports.rejects import Problem, Reason, Reject, reject
+from tasks.imports.undo import undo
+from tasks.signing import secret_key
 
 log = structlog.get_logger()
-CHUNK_ROWS = 5_000
+CHUNK_ROWS = 10_000
 _HEARTBEAT_SECONDS = 5.0
+_COLLECTED_AT_ONCE = 200_000
 # What another try may well find gone: the database was away, the disk was full.
 _PASSING = (*PASSING_ERRORS, OSError)
-_REPEATED = Problem(
-    Reason.DUPLICATE_IN_FILE, "the same client as in an earlier row: merged, and what this row says won"
-)
+T = TypeVar("T")
 
 Progress = Callable[[int, int | None], None]
-"""Called with the rows that are done, and with all there are."""
+"""Called with the rows (of an undoing, the clients) that are done, and with all there are."""
 
 
 class ImportInterrupted(Exception):
@@ -50,9 +55,15 @@ class ImportInterrupted(Exception):
     """
 
 
+COUNTS = (
+    *("total", "created", "updated", "unchanged", "skipped", "duplicates", "rejected", "warnings"),
+    "undone",
+)
+
+
 @dataclass(frozen=True)
 class ImportReport:
-    """Where an import stands. When it is completed, total = created + updated + duplicates + rejected."""
+    """Where an import stands. When it is completed, total = created + updated + unchanged + skipped + duplicates + rejected."""
 
     import_id: int
     state: ImportState
@@ -60,19 +71,22 @@ class ImportReport:
     total: int
     created: int
     updated: int
+    unchanged: int
+    skipped: int
     duplicates: int
     rejected: int
     warnings: int
+    undone: int
 
     def counts(self) -> dict[str, int]:
-        names = ("total", "created", "updated", "duplicates", "rejected", "warnings")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in COUNTS}
 
 
 def run_import(
     database: Database, import_id: int, *, on_progress: Progress, chunk_rows: int = CHUNK_ROWS
 ) -> ImportReport:
-    """Import what is left of the file. Safe to call again, at any time and from anywhere.
+    """Import what is left of the file, or take back what is left of an import that is being undone. Safe to call again, at any
+    time and from anywhere.
 
     A file that cannot be read, or whose mapping does not fit, makes the import `failed`; the report says so.
 
@@ -82,9 +96,14 @@ def run_import(
     """
     member_import = database.run(lambda s: imports.start_import(s, import_id))
     if member_import.state is ImportState.RUNNING:
-        failure = _try(_Run(database, member_import, on_progress, chunk_rows), import_id)
-        if failure is not None:
-            database.run(lambda s: imports.fail_import(s, import_id, error=failure))
+        work = _Run(database, member_import, on_progress, chunk_rows).to_its_end
+    elif member_import.state is ImportState.UNDOING:
+        work = partial(undo, database, import_id, on_progress=on_progress)
+    else:
+        return get_report(database, import_id)
+    failure = _try(work, import_id)
+    if failure is not None:
+        database.run(lambda s: imports.fail_import(s, import_id, error=failure))
     return get_report(database, import_id)
 
 
@@ -99,14 +118,17 @@ def get_report(database: Database, import_id: int) -> ImportReport:
         total=found.total_rows or 0,
         created=found.created_count,
         updated=found.updated_count,
+        unchanged=found.unchanged_count,
+        skipped=found.skipped_count,
         duplicates=found.duplicate_count,
         rejected=found.rejected_count,
         warnings=found.warning_count,
+        undone=found.undone_count,
     )
 
 
 class _Run:
-    """One run over the file of one import."""
+    """One run over the file of one import: while a chunk is written, the next one is read and cleaned in a thread beside."""
 
     def __init__(
         self, database: Database, member_import: MemberImport, on_progress: Progress, chunk_rows: int
@@ -114,42 +136,58 @@ class _Run:
         self._database = database
         self._id = member_import.id
         self._mapping = from_stored(member_import.mapping)
+        self._policy = member_import.policy
         self._done = member_import.done_rows
         self._on_progress = on_progress
         self._chunk_rows = chunk_rows
         self._beat_at = monotonic()
-        # Who was in the file so far. Hashes, since the keys of a million clients take twice the memory.
-        self._seen: set[int] = set()
 
     def to_its_end(self) -> None:
         """Import every row that is left, and complete the import."""
-        with _stored_file(self._database, self._id) as path:
+        with _stored_file(self._database, self._id) as path, _fewer_collections():
             layout = detect_layout(path)
             validate_mapping(self._mapping, layout.columns)
             total = count_rows(path, layout=layout)
             self._database.run(lambda s: imports.record_total_rows(s, self._id, total))
             self._on_progress(self._done, total)
-            for chunk in read_chunks(path, chunk_rows=self._chunk_rows, layout=layout):
-                self._take(chunk, total)
+            chunks = read_chunks(path, chunk_rows=self._chunk_rows, layout=layout)
+            for rows in _one_ahead(self._prepared(chunks)):
+                self._write(rows, total)
         self._database.run(lambda s: imports.complete_import(s, self._id))
 
-    def _take(self, chunk: Chunk, total: int) -> None:
-        """Import the rows of a chunk that no earlier run has imported."""
-        before, rest = cut_chunk(chunk, self._done - chunk.first_row)
-        if before.row_count:
-            # Only to know later rows of the same clients as duplicates.
-            self._remember(clean(before, self._mapping).clients)
-            self._beat()
-        if rest.row_count:
-            rows = clean(rest, self._mapping, self._seen)
-            self._database.run(lambda s: imports.advance_import(s, self._id, rows))
-            self._beat_at = monotonic()
-            self._done += rows.row_count
-            self._remember(rows.clients)
-            self._on_progress(self._done, total)
+    def _prepared(self, chunks: Iterator[Chunk]) -> Iterator[CleanRows | None]:
+        """What the chunks mean that no earlier run has imported; None for each that one has."""
+        preparation = self._preparation()
+        done = self._done
+        for chunk in chunks:
+            before, rest = cut_chunk(chunk, done - chunk.first_row)
+            if before.row_count:
+                preparation.skip(before)
+                yield None
+            if rest.row_count:
+                yield preparation.prepare(rest)
 
-    def _remember(self, clients: Sequence[Mapping[str, Any]]) -> None:
-        self._seen.update(hash(client["identity_key"]) for client in clients)
+    def _preparation(self) -> Preparation:
+        settings = get_settings()
+        key = secret_key(settings)
+        with self._database.reading() as session:
+            fields = list_field_types(session)
+        return Preparation(
+            self._mapping,
+            self._mapping.default_region or settings.default_region,
+            self._policy,
+            fields,
+            partial(by_erased_address, key),
+        )
+
+    def _write(self, rows: CleanRows | None, total: int) -> None:
+        if rows is None:
+            self._beat()
+            return
+        self._database.run(lambda s: import_writing.advance_import(s, self._id, rows))
+        self._beat_at = monotonic()
+        self._done += rows.row_count
+        self._on_progress(self._done, total)
 
     def _beat(self) -> None:
         if monotonic() - self._beat_at >= _HEARTBEAT_SECONDS:
@@ -157,44 +195,14 @@ class _Run:
             self._beat_at = monotonic()
 
 
-def clean(chunk: Chunk, mapping: ColumnMapping, seen: set[int] | None = None) -> CleanRows:
-    """What a chunk means for the database. `seen` are the hashes of identity keys that earlier rows had."""
-    region = mapping.default_region or get_settings().default_region
-    cleaned = clean_chunk(chunk.frame, mapping, default_region=region)
-    merged = merge_duplicates(cleaned.rows)
-    repeated = [row for row in merged.rows if hash(row["identity_key"]) in (seen or ())]
-    copies = [reject(row["row_number"], "", row["identity_key"], _REPEATED) for row in repeated]
-    return CleanRows(
-        first_row=chunk.first_row,
-        row_count=chunk.row_count,
-        clients=merged.rows,
-        duplicates=len(merged.warnings),
-        repeated=[row["identity_key"] for row in repeated],
-        rejects=_stored(Severity.REJECT, [*chunk.rejects, *cleaned.rejects]),
-        warnings=_stored(Severity.WARNING, [*cleaned.warnings, *merged.warnings, *copies]),
-    )
-
-
-def cut_chunk(chunk: Chunk, count: int) -> tuple[Chunk, Chunk]:
-    """The first `count` rows of a chunk, and the others. Runs may differ in the size of their chunks."""
-    count = min(max(count, 0), chunk.row_count)
-    numbers = sorted([*chunk.frame.index.tolist(), *(found.row_number for found in chunk.rejects)])
-    last = numbers[count - 1] if count else 0
-    is_first = chunk.frame.index <= last
-    first = tuple(found for found in chunk.rejects if found.row_number <= last)
-    rest = tuple(found for found in chunk.rejects if found.row_number > last)
-    return (
-        Chunk(chunk.first_row, count, chunk.frame[is_first], first),
-        Chunk(chunk.first_row + count, chunk.row_count - count, chunk.frame[~is_first], rest),
-    )
-
-
-def _stored(severity: Severity, rejects: list[Reject]) -> list[RejectRow]:
-    found = sorted(rejects, key=lambda reject: reject.row_number)
-    return [
-        RejectRow(severity, each.row_number, each.column, each.value, each.reason.value, each.message)
-        for each in found
-    ]
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items in their order; while one is worked on, the next one is made in a thread of its own."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
 
 
 @contextmanager
@@ -208,10 +216,22 @@ def _stored_file(database: Database, import_id: int) -> Iterator[Path]:
         yield path
 
 
-def _try(run: _Run, import_id: int) -> str | None:
-    """Run it; returns why it failed, if it did for a reason that the next run would meet again."""
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Rows make no cycles, and are gone with their chunk. Python would look for cycles after every few hundred of them, and
+    through all there is in the process after every few chunks: a third of the time of an import."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECTED_AT_ONCE, 50, 50)
     try:
-        run.to_its_end()
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _try(work: Callable[[], None], import_id: int) -> str | None:
+    """Do it; returns why it failed, if it did for a reason that the next run would meet again."""
+    try:
+        work()
     except Invalid as error:
         return str(error)
     except Conflict as taken:

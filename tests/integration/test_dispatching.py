@@ -10,7 +10,7 @@ from db.engine import Database, Session
 from db.models import BulkOperation, FailedJob, FlowExecution, MemberImport, Stats
 from db.queries import bulk, dispatching, executions, failed_jobs, imports, ledger
 from db.queries.bulk_changes import Change
-from db.queries.imports import CleanRows
+from db.queries.import_writing import CleanRows, advance_import
 from db.states import BulkAction, BulkState, Channel, ExecutionState, ImportState, JobState, RetryEffect
 from settings import get_settings
 from tasks.orchestration import prefect_api, sweep
@@ -230,7 +230,7 @@ class TestImports:
         database.run(lambda s: imports.start_import(s, import_id))
         for _ in range(MOST_RUNS):
             later()
-        database.run(lambda s: imports.advance_import(s, import_id, CleanRows(0, 1, [])))
+        database.run(lambda s: advance_import(s, import_id, CleanRows(0, 1, [])))
         assert [later() for _ in range(MOST_RUNS + 1)] == [1, 1, 1, 0]
 
     def test_one_that_ended_between_the_look_and_the_end_is_left_alone(

@@ -1,5 +1,7 @@
 """The life of an import in the database: the stored file, the fence around chunks, what may follow what."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
@@ -9,7 +11,8 @@ from db.engine import Database
 from db.errors import Conflict, NotFound
 from db.models import Client, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries import imports
-from db.queries.imports import CleanRows, RejectRow, Severity
+from db.queries.import_writing import CleanRows, RejectRow, advance_import
+from db.queries.imports import Severity
 from db.states import ImportState
 
 
@@ -40,8 +43,12 @@ def get(database: Database, import_id: int) -> MemberImport:
         return imports.get_import(s, import_id)
 
 
+def client(row_number: int, email: str) -> dict[str, Any]:
+    return {"row_number": row_number, "identity_key": email, "email": email}
+
+
 def rows(first_row: int, *emails: str, row_count: int | None = None) -> CleanRows:
-    clients = [{"identity_key": email, "email": email} for email in emails]
+    clients = [client(number, email) for number, email in enumerate(emails, first_row + 2)]
     return CleanRows(first_row=first_row, row_count=row_count or len(emails), clients=clients)
 
 
@@ -64,17 +71,17 @@ def test_a_file_comes_back_as_it_went_in(database: Database) -> None:
 
 def test_a_chunk_moves_clients_rejects_and_counts_together(database: Database) -> None:
     import_id = start(database)
-    database.run(lambda s: imports.advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
+    database.run(lambda s: advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
     second = CleanRows(
         first_row=2,
         row_count=5,
-        clients=[{"identity_key": "a@x.ie"}, {"identity_key": "c@x.ie"}],
+        clients=[client(4, "a@x.ie"), client(7, "c@x.ie")],
         duplicates=1,
         repeated={"a@x.ie"},
         rejects=[reject(5), reject(6), reject(6)],
         warnings=[reject(3, "warning")],
     )
-    database.run(lambda s: imports.advance_import(s, import_id, second))
+    database.run(lambda s: advance_import(s, import_id, second))
     found = get(database, import_id)
     assert found.done_rows == 7
     assert (found.created_count, found.updated_count) == (3, 0)
@@ -95,9 +102,9 @@ def test_a_chunk_moves_clients_rejects_and_counts_together(database: Database) -
 
 def test_a_chunk_that_was_imported_already_changes_nothing(database: Database) -> None:
     import_id = start(database)
-    database.run(lambda s: imports.advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
+    database.run(lambda s: advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
     with pytest.raises(Conflict):
-        database.run(lambda s: imports.advance_import(s, import_id, rows(0, "z@x.ie", "y@x.ie")))
+        database.run(lambda s: advance_import(s, import_id, rows(0, "z@x.ie", "y@x.ie")))
     assert get(database, import_id).done_rows == 2
     with database.reading() as s:
         assert s.scalars(select(func.count()).select_from(Client)).one() == 2
@@ -112,14 +119,14 @@ def test_only_a_running_import_takes_chunks(database: Database, end: str) -> Non
         )
     )
     with pytest.raises(Conflict):
-        database.run(lambda s: imports.advance_import(s, import_id, rows(0, "a@x.ie")))
+        database.run(lambda s: advance_import(s, import_id, rows(0, "a@x.ie")))
 
 
 def test_an_import_is_complete_only_at_its_end_and_keeps_no_file(database: Database) -> None:
     import_id = start(database, total_rows=2)
     with pytest.raises(Conflict):
         database.run(lambda s: imports.complete_import(s, import_id))
-    database.run(lambda s: imports.advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
+    database.run(lambda s: advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
     database.run(lambda s: imports.complete_import(s, import_id))
     found = get(database, import_id)
     assert found.state is ImportState.COMPLETED
@@ -131,7 +138,7 @@ def test_an_import_is_complete_only_at_its_end_and_keeps_no_file(database: Datab
 
 def test_a_failed_import_keeps_its_file_and_goes_on_where_it_was(database: Database) -> None:
     import_id = start(database)
-    database.run(lambda s: imports.advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
+    database.run(lambda s: advance_import(s, import_id, rows(0, "a@x.ie", "b@x.ie")))
     for _ in range(2):
         database.run(lambda s: imports.fail_import(s, import_id, error="the file cannot be read"))
     assert get(database, import_id).error == "the file cannot be read"
@@ -183,7 +190,7 @@ def test_what_is_not_there_is_said(database: Database) -> None:
 def test_rejects_go_with_their_import(database: Database) -> None:
     import_id = start(database)
     chunk = CleanRows(first_row=0, row_count=1, clients=[], rejects=[reject(1)])
-    database.run(lambda s: imports.advance_import(s, import_id, chunk))
+    database.run(lambda s: advance_import(s, import_id, chunk))
     database.run(lambda s: s.delete(s.get_one(MemberImport, import_id)))
     with database.reading() as s:
         assert s.scalars(select(func.count()).select_from(ImportReject)).one() == 0

@@ -9,7 +9,7 @@ import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phonenumbers import PhoneNumberFormat, PhoneNumberType
+from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType
 
 from db.states import Consent
 from tasks.addresses import AddressInvalid, normalise_email, normalise_phone
@@ -19,6 +19,7 @@ from tasks.imports.duplicates import merge_duplicates
 from tasks.imports.emails import read_email
 from tasks.imports.full_names import split_name
 from tasks.imports.mapping import ColumnMapping, suggest_mapping, validate_mapping
+from tasks.imports.numbering import is_valid
 from tasks.imports.phones import Phone, read_phone
 from tasks.imports.reading import read_sample
 from tasks.imports.rejects import Problem, Reason
@@ -78,6 +79,22 @@ def our_email(text: str) -> str | None:
     return None if isinstance(found, Problem) else found
 
 
+@st.composite
+def almost_emails(draw: st.DrawFn) -> str:
+    """A common address in which one or two characters are others, or are there twice, or not at all."""
+    text = draw(
+        st.sampled_from(["Ann.Lee@mail.example.com", "o-neil_1+x@a-b.co.uk", "a@" + "b" * 55 + ".museum"])
+    )
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(text) - 1))
+        text = (
+            text[:place]
+            + draw(st.sampled_from(["", ".", "-", "_", "@", "é", "1", " ", "'", "--", "..", "\t"]))
+            + text[place + 1 :]
+        )
+    return text
+
+
 class TestEmails:
     @given(ordinary | st.emails() | st.text(max_size=30))
     def test_the_verdict_is_always_the_librarys(self, text: str) -> None:
@@ -86,6 +103,10 @@ class TestEmails:
     def test_so_it_is_at_the_edges_of_its_rules(self) -> None:
         edges = [f"{local}@{domain}" for local in LOCAL_PARTS for domain in DOMAINS]
         assert [our_email(text) for text in edges] == [library_email(text) for text in edges]
+
+    @given(almost_emails())
+    def test_so_it_is_one_character_away_from_what_is_common(self, text: str) -> None:
+        assert our_email(text) == library_email(text)
 
     def test_is_stored_in_lower_case_and_identifies(self) -> None:
         found = cleaned({"email": "  Aoife.Byrne@Example.COM\u200b "}).rows[0]
@@ -146,6 +167,39 @@ def ours(text: str, region: str) -> str | None:
     return found.e164 if isinstance(found, Phone) else None
 
 
+def _examples(region: str) -> list[PhoneNumber]:
+    found = (
+        phonenumbers.example_number_for_type(region, kind) for kind in range(PhoneNumberType.VOICEMAIL + 1)
+    )
+    return [number for number in found if number is not None]
+
+
+EXAMPLES = {region: _examples(region) for region in sorted(phonenumbers.SUPPORTED_REGIONS)}
+PREFIXES = ("", "0", "1", "8", "9", "00", "011", "+", "+0", "(0)")
+
+
+@st.composite
+def almost_numbers(draw: st.DrawFn) -> tuple[str, str]:
+    """A number of some kind and country in some form, a few digits of it changed, and the region to read it in."""
+    origin = draw(st.sampled_from(sorted(EXAMPLES)))
+    number = draw(st.sampled_from(EXAMPLES[origin]))
+    text = draw(
+        st.sampled_from([phonenumbers.format_number(number, form) for form in FORMS])
+        | st.sampled_from(PREFIXES).map(lambda p: p + phonenumbers.national_significant_number(number))
+        | st.sampled_from(PREFIXES).map(
+            lambda p: f"{p}{number.country_code}{phonenumbers.national_significant_number(number)}"
+        )
+    )
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(text)))
+        text = (
+            text[:place]
+            + draw(st.sampled_from([*"0123456789", *" .-()", ""]))
+            + text[place + draw(st.integers(0, 1)) :]
+        )
+    return text.strip(), draw(st.sampled_from([origin, "IE", "US", "GB", "DE"]))
+
+
 class TestPhones:
     @given(number_text, regions)
     def test_the_verdict_is_always_the_librarys(self, text: str, region: str) -> None:
@@ -157,6 +211,22 @@ class TestPhones:
             read_in = region if default == "own" else default
             texts = list(numbers_of(region))
             assert [ours(t, read_in) for t in texts] == [verdict(t, read_in) for t in texts]
+
+    @given(almost_numbers())
+    def test_so_it_is_a_digit_or_two_away_from_any_kind_of_number(self, written: tuple[str, str]) -> None:
+        text, region = written
+        assert ours(text, region) == verdict(text, region)
+
+    @given(almost_numbers())
+    def test_the_compiled_patterns_know_the_numbers_that_the_library_knows(
+        self, written: tuple[str, str]
+    ) -> None:
+        digits = "".join(c for c in written[0] if c.isdigit()).lstrip("0")[:15]
+        for code in (EXAMPLES[written[1]][0].country_code, 1, 39, 44, 800):
+            national = digits.removeprefix(str(code)) or "1"
+            if national[0] != "0":
+                number = PhoneNumber(country_code=code, national_number=int(national))
+                assert is_valid(str(code), national) == phonenumbers.is_valid_number(number)
 
     @pytest.mark.parametrize(
         ("text", "e164"),
@@ -365,6 +435,16 @@ def test_every_row_is_kept_or_rejected_exactly_once(rows: list[tuple[str, str, s
     numbers = [r["row_number"] for r in found.rows] + [r.row_number for r in found.rejects]
     assert sorted(numbers) == list(range(2, 2 + len(columns["email"])))
     assert {w.row_number for w in found.warnings} <= {r["row_number"] for r in found.rows}
+
+
+@pytest.mark.skipif(not CRM.exists(), reason="the example file is not on this machine")
+@pytest.mark.parametrize("region", ["US", "IE", "GB"])
+def test_the_libraries_words_count_for_each_address_of_a_real_export(region: str) -> None:
+    frame = read_sample(CRM).frame
+    phones = [cell for name in frame.columns if name.startswith("phone") for cell in frame[name] if cell]
+    emails = [cell for name in frame.columns if name.startswith("email") for cell in frame[name] if cell]
+    assert [ours(cell, region) for cell in phones] == [verdict(cell, region) for cell in phones]
+    assert [our_email(cell) for cell in emails] == [library_email(cell) for cell in emails]
 
 
 @pytest.mark.skipif(not CRM.exists(), reason="the example file is not on this machine")

@@ -18,7 +18,7 @@ def test_progress_is_in_percent_of_the_rows(done: int, total: int | None, shown:
 
 
 def test_the_report_has_counts_and_reasons_only() -> None:
-    report = ImportReport(7, ImportState.FAILED, "ann@x.ie", 1200, 1100, 50, 20, 30, 4)
+    report = ImportReport(7, ImportState.FAILED, "ann@x.ie", 1200, 1100, 50, 0, 0, 20, 30, 4, 0)
     text = markdown(report, {("reject", "invalid_email"): 30, ("warning", "too_long"): 4})
     assert "# Import 7: failed" in text
     assert "| rows | total | 1,200 |" in text
