@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     evidence_window_hours: int = Field(72, ge=0, le=24 * 90)
     webhook_max_age_seconds: int = Field(26 * 3600, ge=60)
     missed_grace_seconds: int = Field(300, ge=10)
+    dry_run_file_hours: int = Field(72, ge=1, le=24 * 90)
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024)
 
     sendgrid_api_key: SecretStr = Field(SecretStr(""), validation_alias="SENDGRID_API_KEY")

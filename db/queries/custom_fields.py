@@ -15,6 +15,11 @@ def list_field_types(session: Session) -> dict[str, FieldType]:
     return {field.key: field.type for field in session.scalars(select(CustomField).order_by(CustomField.key))}
 
 
+def list_labels(session: Session) -> dict[str, str]:
+    """What people call each custom field, by key."""
+    return {field.key: field.label for field in session.scalars(select(CustomField))}
+
+
 def ensure_custom_fields(session: Session, kinds: Mapping[str, FieldKind]) -> list[str]:
     """Define those of the fields that are not there yet; returns their keys. One that is there keeps its kind."""
     missing = sorted(set(kinds) - set(list_field_types(session)))
