@@ -8,6 +8,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from db.states import ImportPolicy
+
 app = typer.Typer(
     help="Client communication and marketing automation.",
     no_args_is_help=True,
@@ -164,24 +166,67 @@ def token_create(name: Annotated[str, typer.Argument(help="What or who the token
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or Excel workbook of clients."),
+    ] = None,
     list_name: Annotated[str | None, typer.Option("--list", help="Put the clients on this list.")] = None,
     mapping: Annotated[
-        Path | None, typer.Option(help="JSON: column -> target; suggested when left out.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="JSON: column -> target; suggested when left out.",
+        ),
+    ] = None,
+    mapping_name: Annotated[str | None, typer.Option(help="Name or id of a saved mapping.")] = None,
+    policy: Annotated[
+        ImportPolicy | None,
+        typer.Option(help="Clients that exist: update them, fill their empty fields, or skip them."),
     ] = None,
     region: Annotated[
         str | None, typer.Option(help="Region of phone numbers in national form, e.g. IE.")
     ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(help="A workbook's sheet; the first one when left out.")
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option(help="Whether the first row holds names of columns; looked at when left out."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Report what would happen, and change nothing.")] = False,
+    rejects: Annotated[
+        Path | None, typer.Option(dir_okay=False, writable=True, help="Write the rejected rows here, as CSV.")
+    ] = None,
+    follow: Annotated[int | None, typer.Option(min=1, help="Follow this import; takes no file.")] = None,
+    undo: Annotated[int | None, typer.Option(min=1, help="Take this import back; takes no file.")] = None,
+    import_dry_run: Annotated[
+        int | None, typer.Option(min=1, help="Import the file of this dry run; takes no file.")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
     token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
 ) -> None:
-    """Import a CSV of clients through the API, with a progress bar and a report."""
+    """Import clients from a CSV or Excel workbook through the API, with a progress bar and a report.
+
+    Exit codes: 0 when it completed, 1 when it failed, 2 when the file or an option does not fit.
+    """
     from deployments.client import api_client
-    from deployments.import_command import import_file
+    from deployments.import_command import Options, act, import_file
     from settings import get_settings
 
+    actions = {None: follow, "undo": undo, "import": import_dry_run}
+    asked = [(action, import_id) for action, import_id in actions.items() if import_id is not None]
+    if len(asked) + (file is not None) != 1:
+        raise typer.BadParameter("give a file, or one of --follow, --undo and --import-dry-run")
+    options = Options(list_name, mapping, mapping_name, policy, region, sheet, header, dry_run=dry_run)
+    if file is None and options != Options():
+        raise typer.BadParameter("these options belong to a file, which is not given")
     with api_client(get_settings(), url=url, token=token) as client:
-        raise typer.Exit(import_file(client, file, list_name=list_name, mapping=mapping, region=region))
+        if file is not None:
+            raise typer.Exit(import_file(client, file, options, rejects=rejects))
+        action, import_id = asked[0]
+        raise typer.Exit(act(client, import_id, action, rejects=rejects))
 
 
 @app.command()

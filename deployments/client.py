@@ -1,5 +1,7 @@
 """A small client of our own HTTP API, for the command line and the demo. Errors are shown as the API says them."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +12,17 @@ from settings import Settings
 
 
 class ApiError(IcsError):
-    """The API refused: its problem document in one line."""
+    """The API refused: its problem document in one line.
+
+    `status` is None where there was no answer; `fields` are (field, message) of what did not fit.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, fields: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.fields = fields
 
 
 class ApiClient:
@@ -41,15 +53,36 @@ class ApiClient:
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
 
+    def download(self, path: str, target: Path, **params: Any) -> None:
+        """Write an answer that is a file to `target`, piece by piece.
+
+        Raises:
+            ApiError: as for every call.
+            OSError: the file cannot be written.
+        """
+        try:
+            with self._http.stream("GET", path, params=params) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                with target.open("wb") as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+        except httpx.HTTPError as error:
+            raise self._silence(error) from error
+
+    def _silence(self, error: httpx.HTTPError) -> ApiError:
+        return ApiError(
+            f"the API does not answer at {self.base_url} ({type(error).__name__}): is `ics up` running?"
+        )
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise ApiError(
-                f"the API does not answer at {self.base_url} ({type(error).__name__}): is `ics up` running?"
-            ) from error
+            raise self._silence(error) from error
         if response.is_error:
-            raise ApiError(_problem(response))
+            raise _refusal(response)
         return response.json() if response.content else None
 
 
@@ -62,11 +95,13 @@ def api_client(settings: Settings, *, url: str | None, token: str | None) -> Api
     return ApiClient(url or f"http://{settings.api_host}:{settings.api_port}", token)
 
 
-def _problem(response: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> ApiError:
+    status = response.status_code
     try:
         document = response.json()
     except ValueError:
-        return f"{response.status_code} {response.reason_phrase}"
+        return ApiError(f"{status} {response.reason_phrase}", status=status)
+    fields = [(str(error.get("field")), str(error.get("message"))) for error in document.get("errors") or []]
     lines = [f"{document.get('title')}: {document.get('detail') or ''}".rstrip(": ")]
-    lines += [f"  {error.get('field')}: {error.get('message')}" for error in document.get("errors") or []]
-    return "\n".join(lines)
+    lines += [f"  {field}: {message}" for field, message in fields]
+    return ApiError("\n".join(lines), status=status, fields=fields)

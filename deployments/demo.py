@@ -13,7 +13,7 @@ from db.engine import get_database
 from db.queries.tokens import create_token
 from deployments.client import ApiClient, ApiError
 from deployments.demo_data import DemoFacts, write_demo_csv
-from deployments.import_command import import_file
+from deployments.import_command import Options, import_file
 from deployments.local import local_stack
 from deployments.watching import console, rows_of, watch_executions
 from settings import Settings
@@ -69,7 +69,7 @@ def _run(settings: Settings, client: ApiClient, csv: Path | None, clients: int, 
     else:
         facts = None
     list_name = f"Demo {stamp}"
-    if import_file(client, path, list_name=list_name) != 0:
+    if import_file(client, path, Options(list_name=list_name)) != 0:
         raise ApiError("the import did not complete")
     checks += _check_import(_last_import(client), facts)
     flows = _make_flows(client, _list_id(client, list_name), stamp)

@@ -1,4 +1,4 @@
-"""Member imports: upload a file, follow its way into clients, and see what was left out."""
+"""Member imports: upload a file, follow its way into clients, see what was left out, and take it back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,55 +9,65 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, BackgroundTasks, Form, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import DatabaseDep, ItemId, PageDep, SettingsDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import TooLarge, responses
-from api.schemas.base import MAX_ID, PageOut
-from api.schemas.member_imports import ImportPreview, ImportRejectOut, MemberImportOut
-from db.engine import Database, Session
-from db.models import MemberImport
-from db.queries import imports
+from api.rejects_csv import correctable_rows, flat_rows
+from api.schemas.base import PageOut
+from api.schemas.member_imports import (
+    FileForm,
+    ImportForm,
+    ImportPreview,
+    ImportRejectOut,
+    ImportReportOut,
+    MemberImportOut,
+)
+from db.engine import Database
+from db.errors import Invalid
+from db.queries import import_mappings, import_reports, import_undo, imports
 from db.queries.imports import Severity
-from tasks.imports.mapping import ColumnMapping
-from tasks.imports.plan import plan_import, preview_file, to_stored
+from tasks.imports.plan import Wishes, from_stored, parse_mapping, plan_import, preview_file
+from tasks.imports.storing import Order, known_fields, store_dry_run, store_upload
 from tasks.orchestration.sync import dispatch_import
-from tasks.spreadsheets import BYTE_ORDER_MARK, csv_lines
 
 router = APIRouter(prefix="/api/member-imports", tags=["member imports"])
 
-_CSV_PAGE = 1000
-_CSV_HEADER = ("row", "severity", "column", "value", "reason", "message")
-Region = Annotated[
-    str | None, Form(pattern="^[A-Z]{2}$", description="Country of phones in national form, e.g. IE.")
-]
-
 
 @router.post("/preview", responses=responses(413))
-def preview_import(settings: SettingsDep, file: UploadFile, default_region: Region = None) -> ImportPreview:
-    """How a file would be read: encoding, columns, a suggested mapping, its first rows and their problems."""
-    with _saved(file, settings.max_import_bytes) as path:
-        found = preview_file(path, default_region=default_region or settings.default_region)
-    return ImportPreview.of(_name(file), found)
+def preview_import(
+    database: DatabaseDep, settings: SettingsDep, form: Annotated[FileForm, Form()]
+) -> ImportPreview:
+    """How a file would be read: its writing, columns, a suggested mapping, its first rows and their problems."""
+    wishes = _wishes(database, form)
+    with database.reading() as session:
+        fields = known_fields(session)
+    with _saved(form.file, settings.max_import_bytes) as path:
+        found = preview_file(path, wishes=wishes, fields=fields, default_region=settings.default_region)
+    return ImportPreview.of(_name(form.file), found)
 
 
 @router.post("", status_code=202, responses=responses(404, 409, 413))
 def create_import(
     database: DatabaseDep,
     settings: SettingsDep,
+    token: CurrentToken,
     background: BackgroundTasks,
-    file: UploadFile,
-    mapping: Annotated[
-        str | None, Form(description="JSON: column -> target; suggested when left out.")
-    ] = None,
-    client_list_id: Annotated[int | None, Form(ge=1, le=MAX_ID)] = None,
-    list_name: Annotated[
-        str | None, Form(min_length=1, max_length=150, description="Made if it does not exist.")
-    ] = None,
-    default_region: Region = None,
+    form: Annotated[ImportForm, Form()],
 ) -> MemberImportOut:
     """Store a file and import it. Once answered it is safe: should Prefect be away, it is imported later."""
-    with _saved(file, settings.max_import_bytes) as path:
-        plan = plan_import(path, given=mapping, region=default_region, default_region=settings.default_region)
-        stored = _store(database, path, _name(file), plan, list_id=client_list_id, list_name=list_name)
+    wishes = _wishes(database, form)
+    with database.reading() as session:
+        fields = known_fields(session)
+    order = Order(
+        filename=_name(form.file),
+        client_list_id=form.client_list_id,
+        list_name=form.list_name,
+        policy=form.policy,
+        dry_run=form.dry_run,
+        created_by=token.name,
+    )
+    with _saved(form.file, settings.max_import_bytes) as path:
+        plan = plan_import(path, wishes=wishes, fields=fields, default_region=settings.default_region)
+        stored = database.run(lambda s: store_upload(s, path, plan, order))
     background.add_task(dispatch_import, database, stored.id)
     return MemberImportOut.of(stored)
 
@@ -77,11 +87,38 @@ def get_import(database: DatabaseDep, import_id: ItemId) -> MemberImportOut:
         return MemberImportOut.of(imports.get_import(session, import_id))
 
 
+@router.get("/{import_id}/report", responses=responses(404))
+def get_report(database: DatabaseDep, import_id: ItemId) -> ImportReportOut:
+    """An import in numbers: what became of its rows and, by reason and column, what was left out."""
+    with database.reading() as session:
+        found = imports.get_import(session, import_id)
+        reasons = import_reports.list_reason_counts(session, import_id)
+    return ImportReportOut.of(found, reasons)
+
+
 @router.post("/{import_id}/retry", status_code=202, responses=responses(404, 409))
 def retry_import(database: DatabaseDep, background: BackgroundTasks, import_id: ItemId) -> MemberImportOut:
     """Try a failed import again; it goes on after the last rows that were imported."""
     stored = database.run(lambda s: imports.requeue_import(s, import_id))
     background.add_task(dispatch_import, database, import_id)
+    return MemberImportOut.of(stored)
+
+
+@router.post("/{import_id}/undo", status_code=202, responses=responses(404, 409))
+def undo_import(database: DatabaseDep, background: BackgroundTasks, import_id: ItemId) -> MemberImportOut:
+    """Take back what an import did, but for what somebody has changed since. Asking twice is asking once."""
+    stored = database.run(lambda s: import_undo.request_undo(s, import_id))
+    background.add_task(dispatch_import, database, import_id)
+    return MemberImportOut.of(stored)
+
+
+@router.post("/{import_id}/import", status_code=202, responses=responses(404, 409))
+def import_dry_run(
+    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, import_id: ItemId
+) -> MemberImportOut:
+    """Import the file of a completed dry run, as a new import with the same mapping, policy and list."""
+    stored = database.run(lambda s: store_dry_run(s, import_id, created_by=token.name))
+    background.add_task(dispatch_import, database, stored.id)
     return MemberImportOut.of(stored)
 
 
@@ -92,48 +129,54 @@ def list_rejects(
     import_id: ItemId,
     severity: Annotated[Severity | None, Query()] = None,
     as_format: Annotated[
-        Literal["json", "csv"], Query(alias="format", description="csv: all of them in one file.")
+        Literal["json", "csv"],
+        Query(
+            alias="format",
+            description="csv: the rejected rows as a file that can be corrected and imported again; with "
+            "severity=warning a table of the cells that were left out.",
+        ),
     ] = "json",
 ) -> PageOut[ImportRejectOut] | StreamingResponse:
     """Rows that were left out, and cells that were, with the reason."""
     with database.reading() as session:
-        imports.get_import(session, import_id)
+        found = imports.get_import(session, import_id)
         if as_format == "json":
-            found = imports.list_rejects(
-                session, import_id, after=page.cursor, limit=page.limit, severity=severity
+            return PageOut[ImportRejectOut].of(
+                imports.list_rejects(
+                    session, import_id, after=page.cursor, limit=page.limit, severity=severity
+                )
             )
-            return PageOut[ImportRejectOut].of(found)
+    is_flat = severity is Severity.WARNING or found.layout is None
+    lines = (
+        flat_rows(database, import_id, severity)
+        if is_flat
+        else correctable_rows(database, import_id, found.layout or {})
+    )
+    name = f"import-{import_id}-{'warnings' if severity is Severity.WARNING else 'rejects'}.csv"
     return StreamingResponse(
-        _csv(database, import_id, severity),
+        lines,
         media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="import-{import_id}-rejects.csv"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
-def _store(
-    database: Database,
-    path: Path,
-    filename: str,
-    plan: ColumnMapping,
-    *,
-    list_id: int | None,
-    list_name: str | None,
-) -> MemberImport:
-    """One transaction: an import whose file is not all there is never seen by anybody."""
+def _wishes(database: Database, form: FileForm) -> Wishes:
+    """What a person says about the file.
 
-    def work(session: Session) -> MemberImport:
-        target = imports.get_target_list(session, list_id=list_id, name=list_name)
-        stored = imports.insert_import(
-            session, filename=filename, mapping=to_stored(plan), client_list_id=target
-        )
-        with path.open("rb") as file:
-            ordinal = 0
-            while piece := file.read(imports.CHUNK_BYTES):
-                imports.append_chunk(session, stored, ordinal, piece)
-                ordinal += 1
-        return imports.get_import(session, stored.id)
-
-    return database.run(work)
+    Raises:
+        Invalid: the mapping is given twice, is none, or there is none of the name.
+    """
+    if form.mapping is not None and form.mapping_name is not None:
+        raise Invalid("mapping_name", "give a mapping or the name of a saved one, not both")
+    mapping, name = None, None
+    if form.mapping is not None:
+        mapping = parse_mapping(form.mapping)
+    elif form.mapping_name is not None:
+        with database.reading() as session:
+            saved = import_mappings.get_mapping_by_name(session, form.mapping_name)
+        mapping, name = from_stored(saved.mapping), saved.name
+    has_header = None if form.has_header is None else form.has_header == "true"
+    return Wishes(mapping, name, form.sheet, has_header, form.default_region)
 
 
 @contextmanager
@@ -155,16 +198,3 @@ def _name(upload: UploadFile) -> str:
     """The file's own name: a browser may send a path, and anybody may send control characters."""
     name = PurePath((upload.filename or "").replace("\\", "/")).name
     return "".join(character for character in name if character.isprintable())[:255] or "upload"
-
-
-def _csv(database: Database, import_id: int, severity: Severity | None) -> Iterator[str]:
-    yield BYTE_ORDER_MARK + csv_lines([_CSV_HEADER])
-    after: int | None = 0
-    while after is not None:
-        with database.reading() as session:
-            page = imports.list_rejects(session, import_id, after=after, limit=_CSV_PAGE, severity=severity)
-        yield csv_lines(
-            (row.row_number, row.severity, row.column_name, row.value, row.reason, row.message)
-            for row in page.items
-        )
-        after = page.next_cursor

@@ -18,7 +18,8 @@ class MemberImport(Base):
     When it is completed, total_rows = created + updated + unchanged + skipped + duplicate + rejected. A `dry_run` counts the
     same, and changes no client. `new_fields` are the custom fields that it defined, `undone_count` the clients that its
     undoing has taken back so far; `undo_position` is None until that begins, and then the last of the clients it created that
-    was looked at.
+    was looked at. `layout` is how the file is written (tasks.imports.layout), and names its columns when the file is gone.
+    `list_name` is the list that was asked for by name; a dry run does not make it.
 
     `attempt` counts the Prefect runs that were asked for, `idle_runs` those since the last chunk was committed.
     """
@@ -35,6 +36,8 @@ class MemberImport(Base):
     dry_run: Mapped[bool] = mapped_column(default=False)
     created_by: Mapped[str] = mapped_column(String(100), default="")
     new_fields: Mapped[list[str] | None] = mapped_column(JsonDoc)
+    list_name: Mapped[str | None] = mapped_column(String(150))
+    layout: Mapped[dict[str, Any] | None] = mapped_column(JsonDoc)
     state: Mapped[ImportState] = mapped_column(word(ImportState), default=ImportState.QUEUED)
     error: Mapped[str | None] = mapped_column(Text)
     total_rows: Mapped[int | None] = mapped_column(Integer)

@@ -24,6 +24,11 @@ def list_custom_fields(session: Session) -> Sequence[CustomField]:
     return session.scalars(select(CustomField).order_by(CustomField.key)).all()
 
 
+def list_labels(session: Session) -> dict[str, str]:
+    """What people call each custom field, by key."""
+    return {field.key: field.label for field in session.scalars(select(CustomField))}
+
+
 def ensure_custom_fields(session: Session, kinds: Mapping[str, FieldKind]) -> list[str]:
     """Define those of the fields that are not there yet; returns their keys. One that is there keeps its kind."""
     missing = sorted(set(kinds) - set(list_field_types(session)))

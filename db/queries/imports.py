@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,7 @@ from db.dialect import insert_ignore, utc_in, utc_now
 from db.errors import Conflict, Invalid, NotFound
 from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries.executions import new_uid
+from db.queries.import_files import delete_files
 from db.queries.pages import Page, page_of
 from db.states import ImportPolicy, ImportState, JobKind, ListKind
 
@@ -40,10 +41,12 @@ def insert_import(
     filename: str,
     mapping: dict[str, Any],
     client_list_id: int | None = None,
+    list_name: str | None = None,
+    layout: dict[str, Any] | None = None,
     policy: ImportPolicy = ImportPolicy.UPDATE,
     dry_run: bool = False,
     created_by: str = "",
-    new_fields: list[str] | None = None,
+    new_fields: Sequence[str] = (),
 ) -> MemberImport:
     """A queued import without its file; `append_chunk` adds that in the same transaction."""
     member_import = MemberImport(
@@ -52,18 +55,22 @@ def insert_import(
         size_bytes=0,
         mapping=mapping,
         client_list_id=client_list_id,
+        list_name=list_name,
+        layout=layout,
         policy=policy,
         dry_run=dry_run,
-        created_by=created_by,
-        new_fields=new_fields,
+        created_by=created_by[:100],
+        new_fields=list(new_fields),
     )
     session.add(member_import)
     session.flush()
     return member_import
 
 
-def get_target_list(session: Session, *, list_id: int | None, name: str | None) -> int | None:
-    """The static list that clients are to be put on: by id, or by name, and then made if it is not there.
+def get_target_list(
+    session: Session, *, list_id: int | None, name: str | None, is_made: bool = True
+) -> int | None:
+    """The static list that clients are to be put on: by id, or by name, and then made if it is not there (`is_made`).
 
     Raises:
         NotFound: there is no list with this id.
@@ -76,9 +83,12 @@ def get_target_list(session: Session, *, list_id: int | None, name: str | None) 
         if found is None:
             raise NotFound("client list", list_id)
     elif name is not None:
-        session.execute(insert_ignore(ClientList).values(name=name, description=""))
-        found = session.scalars(select(ClientList).where(ClientList.name == name)).one()
+        if is_made:
+            session.execute(insert_ignore(ClientList).values(name=name, description=""))
+        found = session.scalars(select(ClientList).where(ClientList.name == name)).one_or_none()
     else:
+        return None
+    if found is None:
         return None
     if found.kind is not ListKind.STATIC:
         raise Invalid("client_list_id", f"list {found.id} is dynamic; its members follow from its rule")
@@ -164,7 +174,8 @@ def heartbeat(session: Session, import_id: int) -> None:
 
 
 def complete_import(session: Session, import_id: int) -> MemberImport:
-    """Every row is done: the file, which nobody needs any more, is deleted; its rejects stay.
+    """Every row is done: the file, which nobody needs any more, is deleted; its rejects stay. That of a dry run is kept for
+    the import that may follow (`db/queries/import_files.py`).
 
     Raises:
         Conflict: rows are left, or the import does not run (any more).
@@ -179,12 +190,10 @@ def complete_import(session: Session, import_id: int) -> MemberImport:
     )
     if not changed:
         raise Conflict(f"import {import_id} is not at its end")
-    session.execute(
-        delete(MemberImportChunk)
-        .where(MemberImportChunk.import_id == import_id)
-        .execution_options(synchronize_session=False)
-    )
-    return get_import(session, import_id)
+    completed = get_import(session, import_id)
+    if not completed.dry_run:
+        delete_files(session, [import_id])
+    return completed
 
 
 def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport:

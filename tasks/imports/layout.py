@@ -4,13 +4,14 @@ import codecs
 import csv
 import io
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from db.errors import Invalid
+from tasks.imports.artefacts import unguarded
+from tasks.imports.formats import UnreadableFile, not_csv, refuse_binary, refuse_text
 from tasks.imports.headers import target_of_header
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -22,113 +23,73 @@ _BLOCK_BYTES = 1024 * 1024
 # Excel writes (and hides) this line to say which delimiter follows. It counts as a row, as text editors show it.
 _SEP_LINE = re.compile(r"sep=(.)\r?\n?")
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[A-Za-z]{2,}")
+# In international form, or digits in the groups of a phone number. Plain digits may be the name of a year.
+_PHONE = re.compile(r"'?(\+|00)[1-9][\d ().\-/]{7,}|\(?0?\d{2,4}\)?[ .\-/]\d{3,4}[ .\-]?\d{3,5}|0\d{8,10}")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SIGNATURES = (
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"%PDF", "a PDF document"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"{\\rtf", "an RTF document"),
-)
-_TEXT_SIGNATURES = (
-    (re.compile(r"<!doctype html|<html", re.IGNORECASE), "a web page"),
-    (re.compile(r"<\?xml", re.IGNORECASE), "an XML document"),
-    (re.compile(r"BEGIN:VCARD", re.IGNORECASE), "a vCard file"),
-    (re.compile(r"[{\[]\s*[\"{\[]"), "a JSON document"),
-)
-_SPREADSHEETS = ("Excel workbook", "spreadsheet")
-
-
-class UnreadableFile(Invalid):
-    """The file is no CSV that could be read; the message says what it seems to be, and the way out."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("file", message)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is written. `header_row` is the row number of the header, 1 in most files.
+    """How a file is written. `header_row` is the row number of the header, 1 in most files; where there is none, that
+    of the row before the first client: 0 in most files.
 
     `columns` are the names of the header, made distinct: "Email", "Email (2)"; one without a name is "column 3".
+    `sheet` is the sheet of the workbook that the text was made of.
     """
 
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
     header_row: int
+    has_header: bool = True
+    sheet: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Layout":
+        return cls(**{**document, "columns": tuple(document["columns"])})
 
 
-def detect_layout(path: Path) -> Layout:
+def detect_layout(path: Path, *, has_header: bool | None = None, sheet: str | None = None) -> Layout:
     """Look at the whole file for its encoding, and at its beginning for the rest.
 
+    `has_header` is a person's word on whether the first row holds names; without it, a row with an email or a phone
+    number is a client's. `sheet` says that the file is the text of a workbook's sheet, in UTF-8 and with commas.
+
     Raises:
-        UnreadableFile: it is empty, no text, or has no columns or no header.
+        UnreadableFile: it is empty, no text, or has no columns.
         OSError: it cannot be opened.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if sheet is not None:
+        text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+        return replace(_layout_of(text, "utf-8", ",", has_header), sheet=sheet)
     if not head.strip():
         raise UnreadableFile(
             "the file is empty; choose a CSV with a row of column names and a row per client"
         )
     _refuse_binary(path, head)
     encoding = _encoding(path, head)
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    _refuse_other_text(text)
-    return _layout_of(text, encoding)
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(head).removeprefix("\ufeff")
+    refuse_text(text)
+    announced = _SEP_LINE.match(text)
+    return _layout_of(text, encoding, announced[1] if announced else _delimiter(text), has_header)
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:
-    for signature, kind in _SIGNATURES:
-        if head.startswith(signature):
-            raise UnreadableFile(_not_csv(kind))
-    if head.startswith(b"PK\x03\x04"):
-        raise UnreadableFile(_not_csv(_kind_of_zip(path)))
+    refuse_binary(path, head)
     if _is_utf16(head):
         return
     controls = len(head) - len(head.translate(None, bytes(set(range(32)) - set(b"\t\n\r\f"))))
     if controls > _FEW_CONTROLS + len(head) / 100:
-        raise UnreadableFile(_not_csv("no text"))
-
-
-def _kind_of_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return "a damaged zip archive"
-    if any(name.startswith("xl/") for name in names):
-        return "an Excel workbook (.xlsx)"
-    if any(name.startswith("word/") for name in names):
-        return "a Word document"
-    if "mimetype" in names and "content.xml" in names:
-        return "an OpenDocument spreadsheet or text"
-    return "a zip archive"
-
-
-def _not_csv(kind: str) -> str:
-    if any(word in kind for word in _SPREADSHEETS):
-        return f"this is {kind}, not a CSV; open it and save it as 'CSV UTF-8', then import that file"
-    if "archive" in kind:
-        return f"this is {kind}, not a CSV; unpack it and import the CSV inside"
-    return f"this is {kind}, not a CSV; export the clients as CSV and import that file"
-
-
-def _refuse_other_text(text: str) -> None:
-    start = text[:200].lstrip("\ufeff \t\r\n")
-    for pattern, kind in _TEXT_SIGNATURES:
-        if pattern.match(start):
-            raise UnreadableFile(_not_csv(kind))
+        raise UnreadableFile(not_csv("no text"))
 
 
 def _is_utf16(head: bytes) -> bool:
@@ -136,17 +97,23 @@ def _is_utf16(head: bytes) -> bool:
 
 
 def _bare_utf16(head: bytes) -> str | None:
-    """UTF-16 without a byte order mark: in Western text every second byte is 0, and the others are not."""
-    sample = head[:4096]
-    half = len(sample) // 2
-    if half < 2:
+    """UTF-16 without a byte order mark: a header in Latin letters begins with every second byte 0, which no other text does."""
+    start, sample = head[:4], head[: 4096 & ~1]
+    if len(start) < 4:
         return None
-    zeros = (sample[0::2].count(0), sample[1::2].count(0))
-    if zeros[1] > 0.7 * half and zeros[0] == 0:
-        return "utf-16-le"
-    if zeros[0] > 0.7 * half and zeros[1] == 0:
-        return "utf-16-be"
+    for encoding, high, low in (
+        ("utf-16-le", start[1::2], start[0::2]),
+        ("utf-16-be", start[0::2], start[1::2]),
+    ):
+        if not any(high) and all(low) and _is_text(sample, encoding):
+            return encoding
     return None
+
+
+def _is_text(sample: bytes, encoding: str) -> bool:
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(sample)
+    strange = sum(c == "\ufffd" or (c < " " and c not in "\t\r\n\f") for c in text)
+    return strange <= _FEW_CONTROLS + len(text) / 100
 
 
 def _encoding(path: Path, head: bytes) -> str:
@@ -192,17 +159,17 @@ def _count_utf8(path: Path) -> tuple[int, int]:
 _ASCII = frozenset(map(chr, range(128)))
 
 
-def _layout_of(text: str, encoding: str) -> Layout:
-    text = text.removeprefix("\ufeff")
-    announced = _SEP_LINE.match(text)
-    delimiter = announced[1] if announced else _delimiter(text)
+def _layout_of(text: str, encoding: str, delimiter: str, has_header: bool | None) -> Layout:
     records = _records(text, delimiter)
-    skipped = 1 if announced else 0
+    skipped = 1 if _SEP_LINE.match(text) else 0
     for position, record in enumerate(records[skipped:], start=skipped + 1):
         if any(cell.strip() for cell in record):
-            columns = _column_names(record)
-            _refuse_headerless(record, columns)
-            return Layout(encoding, delimiter, columns, position)
+            rest = records[position:]
+            named = not _is_client(record) if has_header is None else has_header
+            columns = _column_names(record if named else [""] * max(map(len, [record, *rest])))
+            if named:
+                _refuse_single(columns, rest)
+            return Layout(encoding, delimiter, columns, position if named else position - 1, named)
     raise UnreadableFile("the file has no column names; its first row must hold them")
 
 
@@ -238,7 +205,7 @@ def _column_names(record: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     seen: Counter[str] = Counter()
     for position, cell in enumerate(record, start=1):
-        name = " ".join("".join(c if c.isprintable() else " " for c in cell).split())[:120]
+        name = " ".join("".join(c if c.isprintable() else " " for c in unguarded(cell)).split())[:120].strip()
         name = name or f"column {position}"
         seen[name] += 1
         while seen[name] > 1 and f"{name} ({seen[name]})" in seen:
@@ -250,14 +217,16 @@ def _column_names(record: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _refuse_headerless(record: Sequence[str], columns: Sequence[str]) -> None:
-    if any(_EMAIL.fullmatch(cell.strip()) for cell in record):
-        raise UnreadableFile(
-            "the first row seems to hold a client, not column names; put a row of names above it, "
-            "such as: email,first_name,last_name"
-        )
-    if len(columns) == 1 and target_of_header(columns[0]) is None:
-        raise UnreadableFile(
-            "no columns were found: none of comma, semicolon, tab and | separates them. "
-            "Save the file as CSV; a file of a single column must be named email or phone"
-        )
+def _is_client(record: Sequence[str]) -> bool:
+    """Whether a cell is an email or a phone number, as no name of a column is."""
+    return any(_EMAIL.fullmatch(cell.strip()) or _PHONE.fullmatch(cell.strip()) for cell in record)
+
+
+def _refuse_single(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A single column is one of addresses, or the delimiter was not found."""
+    if len(columns) > 1 or target_of_header(columns[0]) is not None or any(map(_is_client, rows)):
+        return
+    raise UnreadableFile(
+        "no columns were found: none of comma, semicolon, tab and | separates them. "
+        "Save the file as CSV; a file of a single column must be named email or phone"
+    )

@@ -1,4 +1,4 @@
-"""Which column of a file goes where: suggested from names and contents, changed by people, checked before it is used.
+"""Which column of a file goes where: suggested (`tasks/imports/suggestions.py`), changed by people, checked before it is used.
 
 As JSON: `{"columns": {"E-mail": "email", "Work mail": "email:2", "City": "custom.city"}, "default_region": "US"}`. Columns
 that are not named are ignored. Pure.
@@ -6,31 +6,22 @@ that are not named are ignored. Pure.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-import pandas as pd
 import phonenumbers
 
 from db.errors import Invalid
-from db.fields import FieldKind
-from tasks.imports.consents import read_consent
-from tasks.imports.headers import is_custom, is_mobile, is_primary, slug, target_of_header, words_of
-from tasks.imports.regions import suggest_region
+from db.fields import FieldKind, FieldType
+from tasks.imports.headers import slug, words_of
 from tasks.imports.targets import CUSTOM_KEY, CUSTOM_PREFIX, ORDERED, DateOrder, DecimalMark, Target
 
 MAX_CUSTOM_COLUMNS = 80
 """A client has at most 100 custom fields; the rest is for those that other sources add."""
 
-_EMAIL_SHAPE = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
-_PHONE_SHAPE = re.compile(r"\+\d[\d ().\-/]{7,}( ?x\d+)?|\(\d{2,5}\)[\d .\-/]{5,}|\d{3}[.\-]\d{3}[.\-]\d{4}")
-_MOSTLY = 0.6
-_NEARLY_ALL = 0.8
-_CONSENTS = (Target.EMAIL_CONSENT, Target.SMS_CONSENT, Target.EMAIL_OPT_OUT, Target.SMS_OPT_OUT)
-
-
+_LISTED = 10
 _OPTIONS = ("default_region", "date_order", "decimal")
 T = TypeVar("T", bound=StrEnum)
 
@@ -100,31 +91,28 @@ def _option(name: str, kind: type[T], options: Mapping[str, Any]) -> T | None:
         raise Invalid(f"mapping.{name}", f"must be one of: {', '.join(kind)}") from None
 
 
-def suggest_mapping(sample: pd.DataFrame, *, default_region: str) -> ColumnMapping:
-    """What the columns seem to hold, from their names and from the sample's cells (text, see `read_sample`).
-
-    What has no field of its own becomes a custom field, so that nothing is lost; nameless columns without content, and
-    those beyond `MAX_CUSTOM_COLUMNS`, are ignored. Phones in columns that say mobile are preferred over others.
-    """
-    contents = {str(name): [cell.strip() for cell in cells if cell.strip()] for name, cells in sample.items()}
-    kinds = _settle_names(_kinds(contents))
-    targets = _number_ordered(kinds) | _customs(kinds, contents)
-    phones = (text for name, kind in kinds.items() if kind == Target.PHONE for text in contents[name])
-    region = suggest_region(phones, default_region)
-    return ColumnMapping(
-        tuple((name, targets[name]) for name in contents), region if region != default_region else None
-    )
-
-
-def validate_mapping(mapping: ColumnMapping, columns: Sequence[str]) -> None:
-    """Check a mapping against the file's columns.
+def validate_mapping(
+    mapping: ColumnMapping, columns: Sequence[str], *, fields: Mapping[str, FieldType] | None = None
+) -> None:
+    """Check a mapping against the file's columns and, where they are given, against the custom fields there are.
 
     Raises:
         Invalid: names the column, what is wrong with it, and the nearest thing that would be right.
     """
-    for name, spec in mapping.targets:
+    for name, _ in mapping.targets:
         if name not in columns:
             raise Invalid("mapping", f"the file has no column '{name}'{_nearest(name, columns)}")
+    check_targets(mapping)
+    _check_kinds(mapping, fields)
+
+
+def check_targets(mapping: ColumnMapping) -> None:
+    """What can be said of a mapping without a file.
+
+    Raises:
+        Invalid: as with `validate_mapping`.
+    """
+    for name, spec in mapping.targets:
         _check_target(name, spec)
     _check_single(mapping)
     if not mapping.columns_of(Target.EMAIL) and not mapping.columns_of(Target.PHONE):
@@ -138,6 +126,26 @@ def validate_mapping(mapping: ColumnMapping, columns: Sequence[str]) -> None:
         )
 
 
+def require_fit(mapping: ColumnMapping, columns: Sequence[str], *, name: str) -> None:
+    """Check that a file has every column that a saved mapping uses.
+
+    Raises:
+        Invalid: names the columns that are missing, and those of the file that the mapping does not know.
+    """
+    missing = [each for each, spec in mapping.targets if each not in columns and spec != Target.IGNORE]
+    if not missing:
+        return
+    known = {each for each, _ in mapping.targets}
+    extra = [each for each in columns if each not in known]
+    others = f"; it has others, which the mapping does not know: {_listed(extra)}" if extra else ""
+    raise Invalid("mapping_name", f"'{name}' does not fit: the file lacks {_listed(missing)}{others}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_LISTED])
+    return f"{shown} and {len(names) - _LISTED} more" if len(names) > _LISTED else shown
+
+
 def _base(spec: str) -> str:
     return spec.partition(":")[0]
 
@@ -145,97 +153,6 @@ def _base(spec: str) -> str:
 def _rank(spec: str) -> int:
     rank = spec.partition(":")[2]
     return int(rank) if rank.isdecimal() else 1
-
-
-# What a column holds
-
-
-def _kinds(contents: Mapping[str, list[str]]) -> dict[str, Target | None]:
-    """A target for each column, None for a custom field. Only ordered targets are given more than once."""
-    kinds: dict[str, Target | None] = {}
-    for name, cells in contents.items():
-        kind = _kind(name, cells)
-        is_taken = kind in kinds.values() and kind not in ORDERED
-        kinds[name] = None if is_taken else kind
-    return kinds
-
-
-def _kind(name: str, cells: Sequence[str]) -> Target | None:
-    if is_custom(name):
-        return None
-    named = target_of_header(name)
-    is_status = words_of(name) in ("status", "marketing status")
-    if named is None and is_status and _part(cells, _is_subscription) >= _NEARLY_ALL:
-        return Target.EMAIL_CONSENT
-    if named is None:
-        return _kind_of_contents(name, cells)
-    return named if _is_plausible(named, cells) else _kind_of_misnamed(named, cells)
-
-
-def _kind_of_contents(name: str, cells: Sequence[str]) -> Target | None:
-    if _part(cells, _EMAIL_SHAPE.fullmatch) >= _MOSTLY:
-        return Target.EMAIL
-    if "fax" not in words_of(name) and _part(cells, _PHONE_SHAPE.fullmatch) >= _MOSTLY:
-        return Target.PHONE
-    return None
-
-
-def _kind_of_misnamed(named: Target, cells: Sequence[str]) -> Target | None:
-    """A column "email" or "SMS" of yes and no tells who may be written to."""
-    if _part(cells, read_consent) >= _NEARLY_ALL:
-        return {Target.EMAIL: Target.EMAIL_CONSENT, Target.PHONE: Target.SMS_CONSENT}.get(named)
-    return None
-
-
-def _is_plausible(target: Target, cells: Sequence[str]) -> bool:
-    """Contents that contradict a name win; without any, the name is believed."""
-    if not cells:
-        return True
-    if target is Target.EMAIL:
-        return _part(cells, lambda cell: "@" in cell) > 0
-    if target is Target.PHONE:
-        return _part(cells, lambda cell: sum(c.isdigit() for c in cell) >= 5) > 0
-    if target in _CONSENTS:
-        return _part(cells, read_consent) >= _MOSTLY
-    return True
-
-
-def _is_subscription(cell: str) -> bool:
-    return any(word in cell.lower() for word in ("subscribed", "cleaned", "opted"))
-
-
-def _part(cells: Sequence[str], test: Callable[[str], object]) -> float:
-    return sum(bool(test(cell)) for cell in cells) / len(cells) if cells else 0.0
-
-
-def _settle_names(kinds: dict[str, Target | None]) -> dict[str, Target | None]:
-    """German "Name" and French "Nom" beside a first name are the last name."""
-    if Target.FIRST_NAME not in kinds.values() or Target.LAST_NAME in kinds.values():
-        return kinds
-    return {name: Target.LAST_NAME if kind is Target.FULL_NAME else kind for name, kind in kinds.items()}
-
-
-# How targets are written
-
-
-def _number_ordered(kinds: Mapping[str, Target | None]) -> dict[str, str]:
-    specs = {name: kind.value for name, kind in kinds.items() if kind is not None}
-    for target in ORDERED:
-        names = [name for name, kind in kinds.items() if kind is target]
-        prefers = is_mobile if target is Target.PHONE else is_primary
-        names.sort(key=lambda name, prefers=prefers: not prefers(name))  # type: ignore[misc]
-        specs |= {
-            name: f"{target}:{rank}" if rank > 1 else target.value for rank, name in enumerate(names, 1)
-        }
-    return specs
-
-
-def _customs(kinds: Mapping[str, Target | None], contents: Mapping[str, list[str]]) -> dict[str, str]:
-    rest = [name for name, kind in kinds.items() if kind is None]
-    named = [name for name in rest if contents[name] or not re.fullmatch(r"column \d+", name)]
-    kept = set(sorted(named, key=lambda name: not contents[name])[:MAX_CUSTOM_COLUMNS])
-    keys = unique_keys(name for name in rest if name in kept)
-    return {name: f"{CUSTOM_PREFIX}{keys[name]}" if name in kept else Target.IGNORE.value for name in rest}
 
 
 def unique_keys(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -278,6 +195,26 @@ def _check_target(name: str, spec: str) -> None:
             "mapping",
             f"column '{name}': '{spec}' has a bad order; only email:2, phone:3 and the like have one",
         )
+
+
+def _check_kinds(mapping: ColumnMapping, fields: Mapping[str, FieldType] | None) -> None:
+    """The kind that a mapping gives a field must be the one that it has."""
+    for name, spec in mapping.targets:
+        key, kind = _base(spec).removeprefix(CUSTOM_PREFIX), spec.partition(":")[2]
+        if fields is None or not spec.startswith(CUSTOM_PREFIX) or not kind:
+            continue
+        field = fields.get(key)
+        if field is not None and field.kind != kind:
+            raise Invalid(
+                "mapping",
+                f"column '{name}': the custom field '{key}' is a {field.kind}, not a {kind}; "
+                f"write {CUSTOM_PREFIX}{key}, or take another key",
+            )
+        if field is None and kind == FieldKind.CHOICE:
+            raise Invalid(
+                "mapping",
+                f"column '{name}': the choices of '{key}' are not known; define the field by POST /api/custom-fields first",
+            )
 
 
 def _check_single(mapping: ColumnMapping) -> None:

@@ -13,7 +13,9 @@ from typing import TextIO
 
 import pandas as pd
 
+from tasks.imports.artefacts import is_error, may_hold, unguarded
 from tasks.imports.layout import Layout, detect_layout
+from tasks.imports.reject_columns import SURPLUS_COLUMN
 from tasks.imports.rejects import Problem, Reason, Reject, reject
 
 _BLOCK_CHARACTERS = 1024 * 1024
@@ -79,18 +81,35 @@ def count_rows(path: Path, *, layout: Layout | None = None) -> int:
 def _chunk(taken: list["_Row"], layout: Layout, first_row: int) -> Chunk:
     width = len(layout.columns)
     numbers, rows, rejects = [], [], []
+    warnings: list[Reject] = []
+    surplus = layout.columns.index(SURPLUS_COLUMN) if SURPLUS_COLUMN in layout.columns else None
     for number, row in taken:
         if isinstance(row, Reject):
             rejects.append(row)
             continue
         if len(row) < width:
             row = row + [""] * (width - len(row))
+        if may_hold(row):
+            row = _as_meant(number, row, layout, warnings)
+        if surplus is not None and row[surplus].strip():
+            rejects.append(reject(number, SURPLUS_COLUMN, row[surplus], _STILL_SURPLUS, cells=row))
+            continue
         numbers.append(number)
         rows.append(row)
     frame = pd.DataFrame(
         rows, columns=list(layout.columns), index=pd.Index(numbers, name="row_number"), dtype=object
     )
-    return Chunk(first_row, len(taken), frame, tuple(rejects))
+    return Chunk(first_row, len(taken), frame, tuple(rejects), tuple(warnings))
+
+
+def _as_meant(number: int, row: list[str], layout: Layout, warnings: list[Reject]) -> list[str]:
+    """The cells without what spreadsheet programs leave in them."""
+    cells = [unguarded(cell) for cell in row]
+    for position, cell in enumerate(cells):
+        if is_error(cell):
+            warnings.append(reject(number, layout.columns[position], cell, _NO_RESULT))
+            cells[position] = ""
+    return cells
 
 
 _Row = tuple[int, list[str] | Reject]
@@ -135,6 +154,15 @@ def _opened(path: Path, layout: Layout) -> TextIO:
 _UNCLOSED = Problem(
     Reason.UNCLOSED_QUOTE,
     'a cell of this row begins with a quote (") that is never closed; close it, or double it inside of a cell',
+)
+
+
+_NO_RESULT = Problem(
+    Reason.FORMULA_ERROR, "the formula of this cell has no result; it was read as empty. Put the value there"
+)
+_STILL_SURPLUS = Problem(
+    Reason.TOO_MANY_CELLS,
+    f"the row has more cells than columns: put those of {SURPLUS_COLUMN} where they belong, and empty it",
 )
 
 

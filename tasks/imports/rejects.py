@@ -12,6 +12,7 @@ class Reason(StrEnum):
 
     TOO_MANY_CELLS = "too_many_cells"
     UNCLOSED_QUOTE = "unclosed_quote"
+    FORMULA_ERROR = "formula_error"
     NO_ADDRESS = "no_address"
     INVALID_EMAIL = "invalid_email"
     INVALID_PHONE = "invalid_phone"

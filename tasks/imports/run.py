@@ -28,12 +28,13 @@ from db.queries.imports import PASSING_ERRORS
 from db.states import ImportState
 from settings import get_settings
 from tasks.erasure import by_erased_address
-from tasks.imports.layout import detect_layout
+from tasks.imports.layout import Layout, detect_layout
 from tasks.imports.mapping import validate_mapping
 from tasks.imports.plan import from_stored
 from tasks.imports.preparing import Preparation, cut_chunk
 from tasks.imports.reading import Chunk, count_rows, read_chunks
 from tasks.imports.undo import undo
+from tasks.imports.workbook import as_text_file
 from tasks.signing import secret_key
 
 log = structlog.get_logger()
@@ -136,6 +137,7 @@ class _Run:
         self._database = database
         self._id = member_import.id
         self._mapping = from_stored(member_import.mapping)
+        self._layout = Layout.from_json(member_import.layout) if member_import.layout else None
         self._policy = member_import.policy
         self._done = member_import.done_rows
         self._on_progress = on_progress
@@ -144,8 +146,9 @@ class _Run:
 
     def to_its_end(self) -> None:
         """Import every row that is left, and complete the import."""
-        with _stored_file(self._database, self._id) as path, _fewer_collections():
-            layout = detect_layout(path)
+        with _stored_file(self._database, self._id) as stored, _fewer_collections():
+            layout = self._layout or detect_layout(stored)
+            path = as_text_file(stored, stored.parent, sheet=layout.sheet, on_progress=self._beat).path
             validate_mapping(self._mapping, layout.columns)
             total = count_rows(path, layout=layout)
             self._database.run(lambda s: imports.record_total_rows(s, self._id, total))

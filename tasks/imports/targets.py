@@ -45,5 +45,7 @@ class DecimalMark(StrEnum):
 ORDERED = (Target.EMAIL, Target.PHONE)
 """Targets that take several columns."""
 
+CONSENTS = (Target.EMAIL_CONSENT, Target.SMS_CONSENT, Target.EMAIL_OPT_OUT, Target.SMS_OPT_OUT)
+
 CUSTOM_PREFIX = "custom."
 CUSTOM_KEY = re.compile(r"[a-z0-9_]{1,64}")

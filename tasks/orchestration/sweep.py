@@ -4,8 +4,8 @@ from functools import partial
 
 import structlog
 
-from db.engine import Database
-from db.queries import bulk, dispatching, executions, imports, schedules
+from db.engine import Database, Session
+from db.queries import bulk, dispatching, executions, import_files, imports, schedules
 from settings import get_settings
 from tasks.orchestration.prefect_api import RunState, run_state
 from tasks.orchestration.sync import dispatch_bulk_operation, dispatch_execution, dispatch_import, sync_flow
@@ -19,7 +19,13 @@ def dispatch_all(database: Database) -> int:
 
     What had `ICS_MAX_RUN_ATTEMPTS` runs without any progress is not dispatched again: it becomes a failed job.
     """
+    database.run(delete_left_files)
     return _dispatch_executions(database) + _dispatch_imports(database) + _dispatch_bulk_operations(database)
+
+
+def delete_left_files(session: Session) -> None:
+    """Delete the files of dry runs that nobody imported in time."""
+    import_files.delete_left_files(session, older_than_hours=get_settings().dry_run_file_hours)
 
 
 def _dispatch_executions(database: Database) -> int:

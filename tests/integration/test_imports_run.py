@@ -26,7 +26,7 @@ from db.queries import import_writing, imports
 from db.queries.imports import Severity
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, Consent, ImportState, SuppressionReason
-from tasks.imports.plan import from_stored, plan_import, to_stored
+from tasks.imports.plan import Wishes, from_stored, parse_mapping, plan_import, to_stored
 from tasks.imports.preparing import cut_chunk
 from tasks.imports.reading import Chunk, read_chunks
 from tasks.imports.run import ImportInterrupted, ImportReport, run_import
@@ -45,7 +45,9 @@ def upload(
     """Store a file as the API does."""
     path = folder / "upload.csv"
     path.write_bytes(data)
-    mapping = plan_import(path, given=plan.get("given"), region=plan.get("region"), default_region="IE")
+    given = parse_mapping(plan["given"]) if "given" in plan else None
+    wishes = Wishes(mapping=given, region=plan.get("region"))
+    mapping = plan_import(path, wishes=wishes, default_region="IE").mapping
 
     def work(session: Session) -> int:
         target = imports.get_target_list(session, list_id=None, name=list_name)

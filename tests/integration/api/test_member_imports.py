@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from db.queries import imports
 from db.states import ImportState, ListKind
 from deployments import import_command
 from deployments.client import ApiClient, ApiError
+from deployments.import_command import Options
 from settings import get_settings
 from tasks.imports.run import run_import
 from tests.integration.api.answers import created, fields_of, problem_of, walk
@@ -56,11 +58,14 @@ def uploaded(api: TestClient, data: bytes = CSV, **form: Any) -> dict[str, Any]:
 def test_a_preview_shows_what_a_file_would_become_and_stores_nothing(api: TestClient) -> None:
     found = post(api, url=f"{URL}/preview").json()
     assert (found["filename"], found["encoding"], found["delimiter"]) == ("clients.csv", "utf-8", ",")
-    assert found["columns"] == ["Email", "First Name", "Mobile", "City"]
+    assert [column["name"] for column in found["columns"]] == ["Email", "First Name", "Mobile", "City"]
     assert found["mapping"] == {
         "columns": {"Email": "email", "First Name": "first_name", "Mobile": "phone", "City": "custom.city"},
         "default_region": "IE",
+        "date_order": "dmy",
+        "decimal": ".",
     }
+    assert found["new_fields"] == {"city": "text"}
     assert found["rows"][0] == {
         "Email": "ann@x.ie",
         "First Name": "Áine",
@@ -129,7 +134,10 @@ def test_rejects_come_as_a_csv_that_no_spreadsheet_program_runs(api: TestClient)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"), newline="")))
-    assert [(row["row"], row["column"], row["value"]) for row in rows] == [("3", "Email", "'=1+1")]
+    assert [(row["ics_row"], row["ics_column"], row["ics_reason"]) for row in rows] == [
+        ("3", "Email", "invalid_email")
+    ]
+    assert list(rows[0])[:4] == ["Email", "First Name", "Mobile", "City"]
 
 
 @pytest.mark.usefixtures("runs_at_once")
@@ -251,7 +259,8 @@ class TestCommand:
 
     def run(self, client: ApiClient, path: Path, **options: Any) -> tuple[int, str]:
         console = Console(file=io.StringIO(), width=200, force_terminal=False)
-        code = import_command.import_file(client, path, console=console, **options)
+        rejects = options.pop("rejects", None)
+        code = import_command.import_file(client, path, Options(**options), rejects=rejects, console=console)
         assert isinstance(console.file, io.StringIO)
         return code, console.file.getvalue()
 
@@ -277,6 +286,8 @@ class TestCommand:
         assert made["mapping"] == {
             "columns": {"Email": "email", "Mobile": "phone"},
             "default_region": "GB",
+            "date_order": "dmy",
+            "decimal": ".",
         }
 
     def test_an_import_that_fails_is_an_error(
@@ -291,8 +302,66 @@ class TestCommand:
         assert code == 1
         assert "the disk was full" in printed
 
-    def test_a_refusal_is_shown_in_the_words_of_the_api(self, client: ApiClient, tmp_path: Path) -> None:
+    def test_a_refusal_is_shown_by_field_and_is_bad_usage(self, client: ApiClient, tmp_path: Path) -> None:
         path = tmp_path / "picture.csv"
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\x00" * 64)
-        with pytest.raises(ApiError, match="picture"):
+        code, printed = self.run(client, path)
+        assert code == 2
+        assert printed.startswith("file: this is a PNG picture")
+
+    def test_a_token_that_is_refused_is_an_error(self, client: ApiClient, path: Path) -> None:
+        del client._http.headers["Authorization"]
+        with pytest.raises(ApiError, match="token"):
             self.run(client, path)
+
+    @pytest.mark.usefixtures("runs_at_once")
+    def test_a_dry_run_says_what_would_happen_and_how_to_go_on(
+        self, client: ApiClient, path: Path, api: TestClient
+    ) -> None:
+        code, printed = self.run(client, path, dry_run=True, policy="fill", list_name="Spring")
+        assert code == 0
+        words = " ".join(printed.split())
+        assert "would create" in words
+        assert "Custom fields that would be defined: city" in words
+        made = api.get(URL).json()["items"][0]
+        assert (made["dry_run"], made["policy"], made["list_name"]) == (True, "fill", "Spring")
+        assert f"`ics import --import-dry-run {made['id']}`" in words
+        assert import_command.act(client, made["id"], "import", console=Console(file=io.StringIO())) == 0
+        assert api.get(URL).json()["items"][1]["created"] == 2
+
+    @pytest.mark.usefixtures("runs_at_once")
+    def test_rejected_rows_are_written_to_a_file_that_can_be_imported(
+        self, client: ApiClient, path: Path, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "rejects.csv"
+        code, printed = self.run(client, path, rejects=target)
+        assert code == 0
+        assert "2 rejected rows are in" in printed
+        assert target.read_bytes().startswith(b"\xef\xbb\xbfEmail,First Name,Mobile,City,ics_row")
+        assert "ics import --follow" in self.run(client, path)[1]
+
+    def test_whoever_stops_it_is_told_how_to_go_on(
+        self, client: ApiClient, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop(seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(time, "sleep", stop)
+        code, printed = self.run(client, path)
+        assert code == 130
+        assert "goes on without this command; `ics import --follow" in " ".join(printed.split())
+
+    @pytest.mark.usefixtures("runs_at_once")
+    def test_an_import_is_taken_back(self, client: ApiClient, path: Path, api: TestClient) -> None:
+        self.run(client, path)
+        made = api.get(URL).json()["items"][0]
+        console = Console(file=io.StringIO(), width=200)
+        assert import_command.act(client, made["id"], "undo", console=console) == 0
+        assert isinstance(console.file, io.StringIO)
+        assert f"Import {made['id']}: undone" in console.file.getvalue()
+        assert api.get("/api/clients").json()["items"] == []
+
+    def test_an_import_that_is_not_there_is_bad_usage(self, client: ApiClient) -> None:
+        console = Console(file=io.StringIO())
+        assert import_command.act(client, 999, None, console=console) == 2
+        assert import_command.act(client, 999, "import", console=console) == 2

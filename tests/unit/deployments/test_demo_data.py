@@ -9,8 +9,9 @@ from db.states import Consent
 from deployments.demo_data import HEADER, DemoFacts, write_demo_csv
 from tasks.imports.cleaning import clean_chunk
 from tasks.imports.duplicates import merge_duplicates
-from tasks.imports.mapping import suggest_mapping, validate_mapping
+from tasks.imports.mapping import validate_mapping
 from tasks.imports.reading import count_rows, read_sample
+from tasks.imports.suggestions import suggest_mapping
 
 
 def found_in(path: Path) -> DemoFacts:

@@ -18,11 +18,12 @@ from tasks.imports.consents import read_consent, read_opt_out
 from tasks.imports.duplicates import merge_duplicates
 from tasks.imports.emails import read_email
 from tasks.imports.full_names import split_name
-from tasks.imports.mapping import ColumnMapping, suggest_mapping, validate_mapping
+from tasks.imports.mapping import ColumnMapping, validate_mapping
 from tasks.imports.numbering import is_valid
 from tasks.imports.phones import Phone, read_phone
 from tasks.imports.reading import read_sample
 from tasks.imports.rejects import Problem, Reason
+from tasks.imports.suggestions import suggest_mapping
 from tasks.imports.texts import clean_text, read_locale, read_tags, read_time_zone
 
 CRM = Path(__file__).parents[4] / "shared" / "data" / "crm-contacts.csv"

@@ -8,11 +8,11 @@ from tasks.imports.headers import slug
 from tasks.imports.mapping import (
     MAX_CUSTOM_COLUMNS,
     ColumnMapping,
-    suggest_mapping,
     unique_keys,
     validate_mapping,
 )
 from tasks.imports.regions import suggest_region
+from tasks.imports.suggestions import suggest_mapping
 from tasks.imports.targets import Target
 
 

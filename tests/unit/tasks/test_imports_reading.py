@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import string
 import zipfile
 from pathlib import Path
 
@@ -9,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.imports.layout import UnreadableFile, detect_layout
+from tasks.imports.artefacts import is_error, unguarded
+from tasks.imports.formats import UnreadableFile
+from tasks.imports.layout import Layout, detect_layout
 from tasks.imports.reading import Chunk, count_rows, read_chunks, read_sample
 from tasks.imports.rejects import Reason
+from tasks.imports.workbook import as_text_file
 
 
 def written(tmp_path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
@@ -75,12 +80,15 @@ class TestLayout:
         assert detect_layout(written(tmp_path, "Email\na@example.com\n")).columns == ("Email",)
 
 
-def workbook() -> bytes:
+def zipped(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
+        for name in names:
+            archive.writestr(name, "<a/>")
     return buffer.getvalue()
+
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +98,15 @@ def workbook() -> bytes:
         (b" \r\n \n", "empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "PNG"),
         (b"%PDF-1.7\n%abc", "PDF"),
-        (workbook(), "save it as 'CSV UTF-8'"),
-        (b"PK\x03\x04garbage", "damaged zip"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), r"\.xls"),
+        (b"PK\x03\x04garbage", "damaged"),
+        (zipped("clients.csv"), "a zip archive, not a CSV; unpack it"),
+        (zipped("other.zip", "inside/clients.xlsx"), "a zip archive, not a CSV; unpack it"),
+        (zipped("xl/workbook.bin"), r"\(.xlsb\).*'Excel workbook \(.xlsx\)'"),
+        (zipped("mimetype", "content.xml"), r"\(.ods\).*'CSV UTF-8'"),
+        (zipped("Index/Document.iwa"), "Numbers"),
+        (zipped("word/document.xml"), "Word"),
+        (OLE, r"\(\.xls\).*'Excel workbook \(.xlsx\)'"),
+        (OLE + "EncryptedPackage".encode("utf-16-le"), "with a password; remove the password"),
         (b"<!DOCTYPE html><html><body>Log in</body></html>", "web page"),
         (b'[{"email": "a@example.com"}]', "JSON"),
         (b'<?xml version="1.0"?><a/>', "XML"),
@@ -100,14 +114,74 @@ def workbook() -> bytes:
         (bytes(range(256)) * 4, "no text"),
         (b"email,na\x00\x00\x00\x00me\n\x00\x00\x00", "no text"),
         (b"just some words\nand others\n", "no columns"),
-        (b"ann@example.com,Ann\nbob@example.com,Bob\n", "row of names"),
         (b",,,\n,,,\n", "no column names"),
     ],
 )
 def test_a_file_that_is_no_csv_is_named_for_what_it_is(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(UnreadableFile, match=says) as caught:
-        detect_layout(written(tmp_path, content))
+        detect_layout(as_text_file(written(tmp_path, content), tmp_path).path)
     assert caught.value.field == "file"
+
+
+class TestHeader:
+    @pytest.mark.parametrize(
+        "first", ["ann@example.com,Ann", "Ann,+353 87 123 4567", "Ann,(087) 123-4567", "Ann,087 123 4567"]
+    )
+    def test_a_first_row_with_an_address_is_a_client_and_is_not_lost(
+        self, tmp_path: Path, first: str
+    ) -> None:
+        path = written(tmp_path, f"{first}\nbob@example.com,Bob\n")
+        layout = detect_layout(path)
+        assert (layout.columns, layout.has_header, layout.header_row) == (("column 1", "column 2"), False, 0)
+        assert rows_of(read_sample(path)) == [(1, first.split(",")), (2, ["bob@example.com", "Bob"])]
+
+    def test_blank_rows_before_the_first_client_keep_the_row_numbers(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "sep=;\n\nann@example.com;Ann\nbob@example.com\n")
+        assert rows_of(read_sample(path)) == [(3, ["ann@example.com", "Ann"]), (4, ["bob@example.com", ""])]
+
+    def test_without_names_the_widest_row_counts(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "ann@example.com\nbob@example.com,Bob,Cork\n")
+        assert detect_layout(path).columns == ("column 1", "column 2", "column 3")
+
+    @pytest.mark.parametrize("header", ["Name,2026-11-23", "Name,2024", "Name,20.11.2026", "Name,1234567890"])
+    def test_a_year_or_a_date_as_the_name_of_a_column_is_a_name(self, tmp_path: Path, header: str) -> None:
+        assert detect_layout(written(tmp_path, f"{header}\nAnn,x\n")).columns == tuple(header.split(","))
+
+    def test_a_person_has_the_last_word(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "email,name\na@example.com,Ann\n")
+        layout = detect_layout(path, has_header=False)
+        assert rows_of(read_sample(path, layout=layout))[0] == (1, ["email", "name"])
+        path = written(tmp_path, "team@example.com,name\na@example.com,Ann\n")
+        layout = detect_layout(path, has_header=True)
+        assert layout.columns == ("team@example.com", "name")
+        assert rows_of(read_sample(path, layout=layout)) == [(2, ["a@example.com", "Ann"])]
+
+    def test_a_single_column_of_addresses_needs_no_name_that_is_known(self, tmp_path: Path) -> None:
+        assert detect_layout(written(tmp_path, "Kontakte\na@example.com\n")).columns == ("Kontakte",)
+        assert detect_layout(written(tmp_path, "a@example.com\nb@example.com\n")).columns == ("column 1",)
+
+    def test_a_layout_survives_being_stored(self, tmp_path: Path) -> None:
+        layout = detect_layout(written(tmp_path, "email;städte\na@example.com;x\n"))
+        assert Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
+
+
+class TestWhatSpreadsheetProgramsLeave:
+    def test_an_apostrophe_before_a_formula_start_is_taken_off(self, tmp_path: Path) -> None:
+        path = written(
+            tmp_path, "email,note\na@example.com,'=1+1\nb@example.com,'tis\nc@example.com,O'Neill\n"
+        )
+        assert read_sample(path).frame["note"].tolist() == ["=1+1", "'tis", "O'Neill"]
+
+    def test_a_formula_stays_text(self, tmp_path: Path) -> None:
+        path = written(tmp_path, 'email,name\na@example.com,"=HYPERLINK(""http://x"",""a"")"\n')
+        assert read_sample(path).frame["name"].tolist() == ['=HYPERLINK("http://x","a")']
+
+    def test_a_formula_without_a_result_is_read_as_empty_and_listed(self, tmp_path: Path) -> None:
+        chunk = read_sample(written(tmp_path, "email,city\na@example.com,#N/A\nb@example.com,#1 Main St\n"))
+        assert chunk.frame["city"].tolist() == ["", "#1 Main St"]
+        assert [(w.row_number, w.column, w.value, w.reason) for w in chunk.warnings] == [
+            (2, "city", "#N/A", Reason.FORMULA_ERROR)
+        ]
 
 
 class TestRows:
@@ -187,19 +261,45 @@ cells = st.text(
 )
 
 
-@given(st.lists(st.lists(cells, min_size=3, max_size=3), max_size=12), st.sampled_from(",;\t|"))
+# Letters of Western languages. "Ã©" may be two letters of Windows-1252 or an é of UTF-8, and nobody can tell.
+WESTERN = st.text(
+    st.sampled_from(string.printable[:-5] + "\n" + "".join(map(chr, range(0xC0, 0x100)))), max_size=12
+)
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(data=st.data())
 def test_whatever_a_csv_writer_writes_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], delimiter: str
+    tmp_path_factory: pytest.TempPathFactory, encoding: str, data: st.DataObject
 ) -> None:
+    """Any delimiter, any way of quoting, either line ending: the names in the header are all it takes."""
+    written_cells = WESTERN if encoding == "cp1252" else cells
+    rows = data.draw(st.lists(st.lists(written_cells.map(_begun), min_size=3, max_size=3), max_size=12))
     path = tmp_path_factory.mktemp("csv") / "file.csv"
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(
+            file,
+            delimiter=data.draw(st.sampled_from(",;\t|")),
+            quoting=data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC])),
+            lineterminator=data.draw(st.sampled_from(["\n", "\r\n"])),
+        )
         writer.writerow(["email", "first name", "last name"])
         writer.writerows(rows)
     chunk = read_sample(path, layout=detect_layout(path))
-    with_content = [(n, row) for n, row in enumerate(rows, start=2) if "".join(row).strip()]
-    assert rows_of(chunk) == with_content
+    assert rows_of(chunk) == [
+        (n, [meant(cell) for cell in row]) for n, row in enumerate(rows, start=2) if "".join(row).strip()
+    ]
     assert chunk.rejects == ()
+
+
+def _begun(cell: str) -> str:
+    """Blanks at the beginning of a cell count as part of it in quotes only; no field of a client begins with any."""
+    return cell.lstrip(" ")
+
+
+def meant(cell: str) -> str:
+    return "" if is_error(cell) else unguarded(cell)
 
 
 lines = st.lists(st.text('ab",\n', max_size=15), max_size=15)
