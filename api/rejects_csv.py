@@ -1,8 +1,6 @@
 """What an import left out, as CSV: page by page out of the database, and never run as formulas."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from db.engine import Database
@@ -29,9 +27,9 @@ def flat_rows(database: Database, import_id: int, severity: Severity | None) -> 
 def correctable_rows(database: Database, import_id: int, layout: Mapping[str, Any]) -> Iterator[str]:
     """The rejected rows with their own columns and cells, and behind them what was wrong (`reject_columns`)."""
     columns: list[str] = layout["columns"]
-    yield BYTE_ORDER_MARK + _lines([reject_columns.header(columns)])
+    yield BYTE_ORDER_MARK + csv_lines([reject_columns.header(columns)])
     for page in _pages(database, import_id, Severity.REJECT):
-        yield _lines(
+        yield csv_lines(
             reject_columns.row(
                 columns,
                 row.cells or [],
@@ -51,10 +49,3 @@ def _pages(database: Database, import_id: int, severity: Severity | None) -> Ite
             page = imports.list_rejects(session, import_id, after=after, limit=_PAGE, severity=severity)
         yield page.items
         after = page.next_cursor
-
-
-def _lines(rows: Iterable[Sequence[str]]) -> str:
-    """Lines of CSV (RFC 4180) whose cells were guarded already, in a way that can be undone."""
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()

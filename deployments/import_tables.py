@@ -16,6 +16,7 @@ _WOULD = {
     "rejected": "would reject",
     "warnings": "would leave out (cells)",
 }
+_COUNTED = {"reject": "rows", "warning": "cells", "kept": "kept by the undoing"}
 _OPTIONAL = ("undone",)
 
 
@@ -40,7 +41,7 @@ def reasons_table(reasons: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("count", justify="right")
     for found in reasons:
         style = "red" if found["severity"] == "reject" else None
-        what = "rows" if found["severity"] == "reject" else "cells"
+        what = _COUNTED[found["severity"]]
         cells = (what, escape(found["column"]), found["reason"], f"{found['count']:,}")
         table.add_row(*cells, style=style)
     return table

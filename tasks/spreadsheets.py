@@ -24,6 +24,11 @@ def defused(cell: str) -> str:
     return cell
 
 
+def restored(cell: str) -> str:
+    """The cell that `defused` was given, or a cell that a spreadsheet program marked as text in the same way."""
+    return cell[1:] if cell[:1] == "'" and _RISKY.match(cell, 1) else cell
+
+
 def csv_lines(rows: Iterable[Sequence[object]]) -> str:
     """Lines of CSV (RFC 4180) with every text defused."""
     buffer = io.StringIO()

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.imports.artefacts import unguarded
 from tasks.imports.formats import UnreadableFile, not_csv, refuse_binary, refuse_text
 from tasks.imports.headers import target_of_header
+from tasks.spreadsheets import restored
 
 DELIMITERS = (",", ";", "\t", "|")
 _HEAD_BYTES = 256 * 1024
@@ -205,7 +205,7 @@ def _column_names(record: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     seen: Counter[str] = Counter()
     for position, cell in enumerate(record, start=1):
-        name = " ".join("".join(c if c.isprintable() else " " for c in unguarded(cell)).split())[:120].strip()
+        name = " ".join("".join(c if c.isprintable() else " " for c in restored(cell)).split())[:120].strip()
         name = name or f"column {position}"
         seen[name] += 1
         while seen[name] > 1 and f"{name} ({seen[name]})" in seen:

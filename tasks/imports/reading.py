@@ -13,10 +13,11 @@ from typing import TextIO
 
 import pandas as pd
 
-from tasks.imports.artefacts import is_error, may_hold, unguarded
+from tasks.imports.artefacts import is_error, may_hold
 from tasks.imports.layout import Layout, detect_layout
 from tasks.imports.reject_columns import SURPLUS_COLUMN
 from tasks.imports.rejects import Problem, Reason, Reject, reject
+from tasks.spreadsheets import restored
 
 _BLOCK_CHARACTERS = 1024 * 1024
 
@@ -104,7 +105,7 @@ def _chunk(taken: list["_Row"], layout: Layout, first_row: int) -> Chunk:
 
 def _as_meant(number: int, row: list[str], layout: Layout, warnings: list[Reject]) -> list[str]:
     """The cells without what spreadsheet programs leave in them."""
-    cells = [unguarded(cell) for cell in row]
+    cells = [restored(cell) for cell in row]
     for position, cell in enumerate(cells):
         if is_error(cell):
             warnings.append(reject(number, layout.columns[position], cell, _NO_RESULT))

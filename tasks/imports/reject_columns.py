@@ -1,12 +1,11 @@
 """The CSV of rejected rows: it can be corrected in a spreadsheet program and imported again. Pure.
 
 A rejected row stands there with its own columns and cells, and behind them with columns that say what is wrong. An import
-ignores these columns, so nobody has to delete them.
+ignores these columns, so nobody has to delete them. `tasks.spreadsheets.csv_lines` writes the file: no program runs its cells.
 """
 
 from collections.abc import Iterator, Sequence
 
-from tasks.imports.artefacts import guarded
 from tasks.imports.rejects import Reason
 
 ROW_COLUMN = "ics_row"
@@ -21,7 +20,7 @@ ADDED_COLUMNS = (ROW_COLUMN, COLUMN_COLUMN, REASON_COLUMN, MESSAGE_COLUMN, SURPL
 
 def header(columns: Sequence[str]) -> list[str]:
     """The names of the file's columns, and those that are added."""
-    return [guarded(name) for name in (*_own(columns), *ADDED_COLUMNS)]
+    return [*_own(columns), *ADDED_COLUMNS]
 
 
 def row(
@@ -37,7 +36,7 @@ def row(
     kept = [cells[position] if position < len(cells) else "" for position in own]
     surplus = [*_cells_of(columns, cells, SURPLUS_COLUMN), *cells[len(columns) :]]
     added = (str(row_number), column, reason, message, _joined(surplus))
-    return [guarded(cell) for cell in (*kept, *added)]
+    return [*kept, *added]
 
 
 def _own(columns: Sequence[str]) -> list[str]:

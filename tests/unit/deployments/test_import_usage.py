@@ -15,7 +15,7 @@ from cli import app
         (["FILE", "--undo", "3"], "give a file, or one of"),
         (["--undo", "3", "--follow", "4"], "give a file, or one of"),
         (["--undo", "3", "--dry-run"], "belong to a file"),
-        (["--undo", "0"], "Invalid value for .--undo."),
+        (["--undo", "0"], "Invalid value for '--undo'"),
         (["FILE", "--policy", "merge"], "is not one of"),
         (["FILE", "--mapping", "not-there.json"], "does not exist"),
         (["not-there.csv"], "does not exist"),

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.imports.artefacts import is_error, unguarded
+from tasks.imports.artefacts import is_error
 from tasks.imports.formats import UnreadableFile
 from tasks.imports.layout import Layout, detect_layout
 from tasks.imports.reading import Chunk, count_rows, read_chunks, read_sample
 from tasks.imports.rejects import Reason
 from tasks.imports.workbook import as_text_file
+from tasks.spreadsheets import restored
 
 
 def written(tmp_path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
@@ -299,7 +300,7 @@ def _begun(cell: str) -> str:
 
 
 def meant(cell: str) -> str:
-    return "" if is_error(cell) else unguarded(cell)
+    return "" if is_error(cell) else restored(cell)
 
 
 lines = st.lists(st.text('ab",\n', max_size=15), max_size=15)
