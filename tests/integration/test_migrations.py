@@ -42,7 +42,9 @@ def test_a_migration_that_was_cut_after_its_table_is_finished_by_running_it_agai
     downgrade(database_url, "0003")
     with engine.begin() as connection:
         Base.metadata.tables[PREFIX + "clients"].create(connection)
-        connection.execute(text(_drop_index(engine)))
+        # The models do not know the case of SQLite's index by name, so that a later migration has to make it.
+        for columns in ("phone", "last_name_first_name", "first_name"):
+            connection.execute(text(_drop_index(engine, columns)))
     upgrade(database_url)
     names = {index["name"] for index in inspect(engine).get_indexes(PREFIX + "clients")}
     assert f"ix_{PREFIX}clients_phone" in names
@@ -94,6 +96,6 @@ def test_the_prefix_of_all_tables_is_a_setting(tmp_path: Path) -> None:
     assert all(name.startswith("crm_") for name in names)
 
 
-def _drop_index(engine: Engine) -> str:
-    index = f"ix_{PREFIX}clients_phone"
+def _drop_index(engine: Engine, columns: str) -> str:
+    index = f"ix_{PREFIX}clients_{columns}"
     return f"DROP INDEX {index}" + ("" if engine.dialect.name == "sqlite" else f" ON {PREFIX}clients")
