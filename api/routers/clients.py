@@ -1,32 +1,47 @@
 """Clients: create, read, change, delete, and what each was sent."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientIn, ClientOut, ClientPatch
 from api.schemas.flow_executions import MessageOut
 from db.engine import Session
 from db.errors import Invalid
-from db.models import Client
+from db.models import ApiToken, Client
 from db.queries import clients
 from db.queries.client_search import Condition, by_email, by_name, by_phone, condition_on, search_clients
+from db.queries.consents import ConsentOrigin
+from db.queries.erasure import refuse_erased
 from db.queries.pages import Page
 from db.queries.timelines import list_client_messages as list_timeline
+from db.states import Channel
+from settings import Settings
 from tasks.addresses import AddressInvalid, normalise_phone
+from tasks.erasure import erased_address
 from tasks.searching import SearchKind, read_search
+from tasks.signing import secret_key
 
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
 
 @router.post("", status_code=201, responses=responses(409))
-def create_client(database: DatabaseDep, body: ClientIn) -> ClientOut:
+def create_client(
+    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, body: ClientIn
+) -> ClientOut:
     """Create a client. 409 names the client who has the email already (or the phone, without an email)."""
-    values = body.model_dump()
-    return database.run(lambda s: ClientOut.model_validate(clients.insert_client(s, values)))
+    values = body.model_dump(exclude={"consent"})
+    hashes, origin = _hashes(values, settings), _origin(body, token)
+
+    def work(session: Session) -> ClientOut:
+        refuse_erased(session, hashes)
+        return ClientOut.model_validate(clients.insert_client(session, values, origin=origin))
+
+    return database.run(work)
 
 
 @router.get("")
@@ -77,10 +92,18 @@ def get_client(database: DatabaseDep, client_id: ItemId) -> ClientOut:
 
 
 @router.patch("/{client_id}", responses=responses(404, 409))
-def update_client(database: DatabaseDep, client_id: ItemId, body: ClientPatch) -> ClientOut:
+def update_client(
+    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, client_id: ItemId, body: ClientPatch
+) -> ClientOut:
     """Change the fields that are given; custom fields are merged, and null removes one."""
-    values = body.model_dump(exclude_unset=True)
-    return database.run(lambda s: ClientOut.model_validate(clients.update_client(s, client_id, values)))
+    values = body.model_dump(exclude_unset=True, exclude={"consent"})
+    hashes, origin = _hashes(values, settings), _origin(body, token)
+
+    def work(session: Session) -> ClientOut:
+        refuse_erased(session, hashes)
+        return ClientOut.model_validate(clients.update_client(session, client_id, values, origin=origin))
+
+    return database.run(work)
 
 
 @router.delete("/{client_id}", status_code=204, responses=responses(404))
@@ -105,6 +128,20 @@ def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep
         for item in found.items
     ]
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
+
+
+def _hashes(values: Mapping[str, Any], settings: Settings) -> dict[Channel, str]:
+    """What would stand in the place of the addresses if they had been erased."""
+    key = secret_key(settings)
+    addresses = {Channel.EMAIL: values.get("email"), Channel.SMS: values.get("phone")}
+    return {channel: erased_address(key, channel, found) for channel, found in addresses.items() if found}
+
+
+def _origin(body: ClientIn, token: ApiToken) -> ConsentOrigin:
+    given = body.consent
+    if given is None:
+        return ConsentOrigin(f"token {token.name}")
+    return ConsentOrigin(given.source, given.wording, given.given_at)
 
 
 def _phone(text: str, region: str) -> str:

@@ -2,12 +2,12 @@
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from api.schemas.base import ONE_LINE, Email, Input, Output, Phone, check_text
 from db.states import Consent
@@ -62,6 +62,14 @@ def _distinct(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
+def _is_past(moment: datetime) -> datetime:
+    if moment > datetime.now(UTC) + timedelta(minutes=5):
+        raise ValueError("lies in the future")
+    if moment.year < 1970:
+        raise ValueError("lies before 1970")
+    return moment
+
+
 TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Dublin"]), AfterValidator(_time_zone)]
 Locale = Annotated[
     str,
@@ -92,6 +100,18 @@ PersonName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=
 ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), ONE_LINE]
 
 
+class ConsentIn(Input):
+    """Where the consents in this request come from: kept in the client's log of consents."""
+
+    source: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), ONE_LINE
+    ] = Field(examples=["sign-up form"])
+    wording: (
+        Annotated[str, Field(max_length=2000, description="What the client agreed to, in its words.")] | None
+    ) = None
+    given_at: Annotated[AwareDatetime, AfterValidator(_is_past)] | None = None
+
+
 class ClientIn(Input):
     """A client: an email or a phone is needed."""
 
@@ -106,6 +126,7 @@ class ClientIn(Input):
     custom_fields: CustomFields = {}
     email_consent: Consent = Consent.UNKNOWN
     sms_consent: Consent = Consent.UNKNOWN
+    consent: ConsentIn | None = None
 
 
 class ClientPatch(ClientIn):

@@ -9,10 +9,13 @@ from sqlalchemy.orm import Session
 
 from db.errors import Conflict, Invalid, Merged, NotFound
 from db.models import Client, ClientListMember, ClientMerge
+from db.queries.consents import CONSENTS, ConsentOrigin, consents_of, log_changes
 from db.queries.custom_fields import check_custom_fields
 from db.queries.pages import Page, page_of
+from db.states import Consent
 
 MAX_CUSTOM_FIELDS = 100
+UNKNOWN_ORIGIN = ConsentOrigin("unknown")
 
 
 def get_client(session: Session, client_id: int) -> Client:
@@ -44,8 +47,10 @@ def list_clients(
     return page_of(session, query, Client.id, after=after, limit=limit)
 
 
-def insert_client(session: Session, values: Mapping[str, Any]) -> Client:
-    """A new client; `values` are its columns. Custom fields that are None are left out.
+def insert_client(
+    session: Session, values: Mapping[str, Any], *, origin: ConsentOrigin = UNKNOWN_ORIGIN
+) -> Client:
+    """A new client; `values` are its columns. Custom fields that are None are left out. `origin` is where a consent comes from.
 
     Raises:
         Invalid: neither email nor phone, or a custom field that is not defined or of another kind.
@@ -54,10 +59,13 @@ def insert_client(session: Session, values: Mapping[str, Any]) -> Client:
     client = Client(**values)
     client.custom_fields = _laid_over({}, check_custom_fields(session, client.custom_fields or {}))
     _store(session, client, {})
+    log_changes(session, client, dict.fromkeys(CONSENTS, Consent.UNKNOWN), origin)
     return client
 
 
-def update_client(session: Session, client_id: int, values: Mapping[str, Any]) -> Client:
+def update_client(
+    session: Session, client_id: int, values: Mapping[str, Any], *, origin: ConsentOrigin = UNKNOWN_ORIGIN
+) -> Client:
     """Change the given columns; what the client is recognised by follows its addresses.
 
     Custom fields are laid over those that are there, and a None removes one (RFC 7396); everything else is replaced.
@@ -72,12 +80,14 @@ def update_client(session: Session, client_id: int, values: Mapping[str, Any]) -
         .execution_options(populate_existing=True)
     ).one_or_none()
     if client is None:
+        get_client(session, client_id)
         raise NotFound("client", client_id)
-    changes = dict(values)
+    changes, before = dict(values), consents_of(client)
     if "custom_fields" in changes:
         given = check_custom_fields(session, changes["custom_fields"])
         changes["custom_fields"] = _laid_over(client.custom_fields, given)
     _store(session, client, changes)
+    log_changes(session, client, before, origin)
     return client
 
 

@@ -227,6 +227,23 @@ def list_erased(session: Session, channel: Channel, hashes: Collection[str]) -> 
     )
 
 
+def refuse_erased(session: Session, hashes: Mapping[Channel, str]) -> None:
+    """Hold back an address that was erased; behind the gate, so that none is erased before this transaction ends.
+
+    Raises:
+        Conflict: names the field, and the way out.
+    """
+    hold_gate(session, alone=False)
+    for channel, hashed in hashes.items():
+        if list_erased(session, channel, [hashed]):
+            field = "email" if channel is Channel.EMAIL else "phone"
+            raise Conflict(
+                f"this {field} belongs to somebody who was erased; with their consent, lift that first: "
+                f"find it at /api/unsubscribed?address= and delete it there",
+                field,
+            )
+
+
 def delete_person(session: Session, person: Person) -> None:
     """The client and everything that goes with it: lists, consent log, merges, what imports changed."""
     session.execute(delete(Client).where(Client.id == person.client_id).execution_options(**_QUIET))

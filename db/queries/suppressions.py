@@ -12,9 +12,18 @@ from db.dialect import insert_ignore, share_lock
 from db.errors import NotFound
 from db.models import Gate, Unsubscribed
 from db.models.suppressions import EVERYWHERE
+from db.queries.consents import SaidByAddress, log_said
 from db.queries.ledger import SUPPRESSION_GATE
 from db.queries.pages import Page, page_of
-from db.states import Channel, SuppressionReason
+from db.states import Channel, Consent, SuppressionReason
+
+# What people say themselves. A bounce is no word of theirs, and what an operator does by hand is in his name.
+_SAID = (
+    SuppressionReason.UNSUBSCRIBE,
+    SuppressionReason.ONE_CLICK,
+    SuppressionReason.SPAM_REPORT,
+    SuppressionReason.STOP,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,15 @@ def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -
     lock_gate(session)
     for change in sorted(changes, key=lambda c: (c.channel, c.address, c.scope, c.reason)):
         _apply(session, change)
+    log_said(session, [_said(change) for change in changes if change.reason in _SAID])
+
+
+def _said(change: SuppressionChange) -> SaidByAddress:
+    """Who stops says no; who asks to be written to again, by START for example, says yes."""
+    word = change.reason.value if change.active else f"{change.reason.value} lifted"
+    consent = Consent.DENIED if change.active else Consent.GRANTED
+    source = f"{word}: {change.source}" + (f", flow {change.scope}" if change.scope != EVERYWHERE else "")
+    return SaidByAddress(change.channel, change.address, consent, source, change.effective_at)
 
 
 def lock_gate(session: Session) -> None:
