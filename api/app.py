@@ -11,6 +11,7 @@ from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
 from api.routers import (
     bulk_operations,
+    client_history,
     client_lists,
     clients,
     custom_fields,
@@ -42,6 +43,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     exports.router,
     merges.router,
     clients.router,
+    client_history.router,
     privacy.router,
     bulk_operations.router,
     segments.router,
