@@ -468,9 +468,15 @@ def quoted(dialect: Dialect, name: str) -> str:
     return str(dialect.identifier_preparer.quote(name))
 
 
-def row_lock(session: Session) -> str:
-    """The suffix of a SELECT that locks its rows; SQLite has one writer at a time anyway."""
-    return "" if session.get_bind().dialect.name == "sqlite" else " FOR UPDATE"
+def row_lock(session: Session, target: str) -> str:
+    """The suffix of a SELECT that locks its rows of the table `target`; SQLite has one writer at a time anyway.
+
+    MySQL would lock the rows of a JSON_TABLE too, and refuses that; MariaDB does not know how to say it.
+    """
+    dialect = session.get_bind().dialect
+    if dialect.name == "sqlite":
+        return ""
+    return " FOR UPDATE" if getattr(dialect, "is_mariadb", False) else f" FOR UPDATE OF {target}"
 
 
 def merge_json(dialect: Dialect, old: str, new: str) -> str:

@@ -98,12 +98,12 @@ def _read_locked(session: Session, keys: Sequence[str], list_id: int | None) -> 
     source = json_arrays(dialect, "keys", {"identity_key": "VARCHAR(254)"})
     joined = looked_up(dialect, source, _CLIENTS, on=f"{_CLIENTS}.identity_key = incoming.identity_key")
     given = {"keys": as_text([[key] for key in keys])} | ({} if list_id is None else {"list_id": list_id})
-    together = text(f"SELECT COUNT(*), {gathered(document)} FROM {joined}{row_lock(session)}")
+    together = text(f"SELECT COUNT(*), {gathered(document)} FROM {joined}{row_lock(session, _CLIENTS)}")
     count, documents = session.execute(together, given).one()
     found = _loads(f"[{documents or ''}]")
     if len(found) == count:
         return found
-    one_by_one = text(f"SELECT {document} FROM {joined}{row_lock(session)}")
+    one_by_one = text(f"SELECT {document} FROM {joined}{row_lock(session, _CLIENTS)}")
     return [orjson.loads(each) for each in session.scalars(one_by_one, given)]
 
 
