@@ -16,9 +16,14 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
+    Text,
+    TextClause,
+    TypeDecorator,
+    bindparam,
     event,
     insert,
     literal,
+    text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
@@ -76,6 +81,29 @@ def _in_sqlite(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(utc_in)
 def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
+
+
+class JsonText(TypeDecorator[str]):
+    """A parameter that is the text of a JSON document, megabytes long: put in quotes at once, where PyMySQL goes through all
+    texts character by character."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "sqlite" else _Document(value)
+
+
+class _Document:
+    """What PyMySQL is given to quote by `_quoted_document`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _quoted_document(document: _Document, _mapping: Any) -> str:
+    """JSON has no control characters, so that nothing but these two can end the text; `sql_mode` is ours (`engine_options`)."""
+    return "'" + document.text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 class as_json(FunctionElement[Any]):  # noqa: N801
@@ -431,6 +459,11 @@ def json_arrays(dialect: Dialect, parameter: str, columns: Mapping[str, str]) ->
     return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS ({picked}))"
 
 
+def with_rows(statement: str, parameter: str) -> TextClause:
+    """SQL text whose `parameter` is the JSON document of `json_arrays` or `json_rows`."""
+    return text(statement).bindparams(bindparam(parameter, type_=JsonText()))
+
+
 def gathered(expression: str) -> str:
     """SQL text: the texts of all rows in one, a comma between them. The servers cut it, with a warning only, where it is longer
     than what is taken in one piece: count the rows."""
@@ -458,9 +491,15 @@ def quoted(dialect: Dialect, name: str) -> str:
     return str(dialect.identifier_preparer.quote(name))
 
 
-def row_lock(session: Session) -> str:
-    """The suffix of a SELECT that locks its rows; SQLite has one writer at a time anyway."""
-    return "" if session.get_bind().dialect.name == "sqlite" else " FOR UPDATE"
+def row_lock(session: Session, target: str) -> str:
+    """The suffix of a SELECT that locks its rows of the table `target`; SQLite has one writer at a time anyway.
+
+    MySQL would lock the rows of a JSON_TABLE too, and refuses that; MariaDB does not know how to say it.
+    """
+    dialect = session.get_bind().dialect
+    if dialect.name == "sqlite":
+        return ""
+    return " FOR UPDATE" if getattr(dialect, "is_mariadb", False) else f" FOR UPDATE OF {target}"
 
 
 def merge_json(dialect: Dialect, old: str, new: str) -> str:
@@ -543,6 +582,8 @@ def engine_options(url_name: str) -> dict[str, Any]:
     """Arguments of `create_engine` for the database family of the URL."""
     if url_name == "sqlite":
         return {"connect_args": {"timeout": 30, "check_same_thread": False}}
+    from pymysql.converters import conversions
+
     return {
         "isolation_level": "READ COMMITTED",
         "pool_pre_ping": True,
@@ -552,6 +593,7 @@ def engine_options(url_name: str) -> dict[str, Any]:
         "connect_args": {
             "connect_timeout": 10,
             "charset": "utf8mb4",
+            "conv": {**conversions, _Document: _quoted_document},
             "init_command": "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL,ONLY_FULL_GROUP_BY',"
             # Many rows are read as one text; see `gathered`.
             f" group_concat_max_len = {_GATHERED_BYTES}",

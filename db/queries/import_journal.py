@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, type_coerce
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Text
 
-from db.dialect import json_arrays, quoted
+from db.dialect import json_arrays, quoted, with_rows
 from db.models import Client, ConsentChange, ImportChange, MemberImport
 from db.overlay import CONSENTS, chain, difference
 from db.queries.parameters import as_text, packed
@@ -81,9 +81,10 @@ def insert_differences(session: Session, import_id: int, differences: Mapping[in
     source = json_arrays(
         dialect, "rows", {"the_client": "BIGINT", "the_old": "LONGTEXT", "the_new": "LONGTEXT"}
     )
-    statement = text(
+    statement = with_rows(
         f"INSERT INTO {_CHANGES} (import_id, client_id, {quoted(dialect, 'before')}, {quoted(dialect, 'after')})"
-        f" SELECT :import_id, the_client, the_old, the_new FROM {source} AS incoming"
+        f" SELECT :import_id, the_client, the_old, the_new FROM {source} AS incoming",
+        "rows",
     )
     rows = ((key, *map(as_text, differences[key])) for key in sorted(differences))
     for group in packed(rows):
@@ -131,9 +132,10 @@ def insert_consents(
     source_rows = json_arrays(
         session.get_bind().dialect, "rows", {"the_client": "BIGINT", "the_consent": "VARCHAR(24)"}
     )
-    statement = text(
+    statement = with_rows(
         f"INSERT INTO {_LOG} (client_id, channel, consent, source, wording)"
-        f" SELECT the_client, :channel, the_consent, :source, :wording FROM {source_rows} AS incoming"
+        f" SELECT the_client, :channel, the_consent, :source, :wording FROM {source_rows} AS incoming",
+        "rows",
     )
     for group in packed((key, consents[key]) for key in sorted(consents)):
         session.execute(statement, {"rows": group, "channel": channel, "source": source, "wording": wording})

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.dialect import json_arrays, quoted
+from db.dialect import json_arrays, quoted, with_rows
 from db.fields import FieldKind
 from db.models import ImportReject, MemberImport
 from db.overlay import lay_over
@@ -284,9 +283,10 @@ def _insert_rejects(session: Session, import_id: int, rejects: Sequence[RejectRo
     names = {f"r_{name}": kind for name, kind in _REJECT_TYPES.items()}
     columns = ", ".join(quoted(dialect, name) for name in _REJECT_TYPES)
     source = json_arrays(dialect, "rows", names)
-    statement = text(
+    statement = with_rows(
         f"INSERT INTO {ImportReject.__tablename__} (import_id, {columns})"
-        f" SELECT :import_id, {', '.join(names)} FROM {source} AS incoming"
+        f" SELECT :import_id, {', '.join(names)} FROM {source} AS incoming",
+        "rows",
     )
     for group in packed(_reject_values(reject) for reject in rejects):
         session.execute(statement, {"import_id": import_id, "rows": group})

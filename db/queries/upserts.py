@@ -7,7 +7,17 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.dialect import gathered, ignoring, json_arrays, json_member, looked_up, row_lock, update_from, utc_now
+from db.dialect import (
+    gathered,
+    ignoring,
+    json_arrays,
+    json_member,
+    looked_up,
+    row_lock,
+    update_from,
+    utc_now,
+    with_rows,
+)
 from db.models import Client, ClientList, ClientListMember
 from db.overlay import CONSENTS, PLAIN
 from db.queries.parameters import as_text, packed
@@ -42,7 +52,7 @@ _DEFAULTS = {
     "sms_consent": Consent.UNKNOWN.value,
 }
 COLUMNS = (*PLAIN, *_DOCUMENTS, *CONSENTS)
-_LOCKED_AT_ONCE = 500
+_LOCKED_AT_ONCE = 2_000
 
 
 class StoredClient(NamedTuple):
@@ -88,12 +98,12 @@ def _read_locked(session: Session, keys: Sequence[str], list_id: int | None) -> 
     source = json_arrays(dialect, "keys", {"identity_key": "VARCHAR(254)"})
     joined = looked_up(dialect, source, _CLIENTS, on=f"{_CLIENTS}.identity_key = incoming.identity_key")
     given = {"keys": as_text([[key] for key in keys])} | ({} if list_id is None else {"list_id": list_id})
-    together = text(f"SELECT COUNT(*), {gathered(document)} FROM {joined}{row_lock(session)}")
+    together = text(f"SELECT COUNT(*), {gathered(document)} FROM {joined}{row_lock(session, _CLIENTS)}")
     count, documents = session.execute(together, given).one()
     found = _loads(f"[{documents or ''}]")
     if len(found) == count:
         return found
-    one_by_one = text(f"SELECT {document} FROM {joined}{row_lock(session)}")
+    one_by_one = text(f"SELECT {document} FROM {joined}{row_lock(session, _CLIENTS)}")
     return [orjson.loads(each) for each in session.scalars(one_by_one, given)]
 
 
@@ -121,8 +131,9 @@ def insert_clients(
     identity = addresses[0] if len(addresses) == 1 else f"COALESCE({', '.join(addresses)})"
     picked = [identity, ":import_id", *(_value(name, name in names) for name in targets[2:])]
     source = json_arrays(session.get_bind().dialect, "rows", {name: _TYPES[name] for name in names})
-    statement = text(
-        f"INSERT INTO {_CLIENTS} ({', '.join(targets)}) SELECT {', '.join(picked)} FROM {source} AS incoming"
+    statement = with_rows(
+        f"INSERT INTO {_CLIENTS} ({', '.join(targets)}) SELECT {', '.join(picked)} FROM {source} AS incoming",
+        "rows",
     )
     in_order = sorted(rows, key=lambda row: row.get("email") or row["phone"])
     for group in packed(zip(*(_encoded(name, in_order) for name in names), strict=True)):
@@ -138,8 +149,9 @@ def update_clients(session: Session, changes: Mapping[int, Mapping[str, Any]]) -
     assignments = {name: f"COALESCE(incoming.{name}, {_CLIENTS}.{name})" for name in names}
     assignments["updated_at"] = str(utc_now().compile(dialect=dialect))
     source = json_arrays(dialect, "rows", {"id": "BIGINT"} | {name: _TYPES[name] for name in names})
-    statement = text(
-        update_from(dialect, _CLIENTS, source, on=f"{_CLIENTS}.id = incoming.id", assignments=assignments)
+    statement = with_rows(
+        update_from(dialect, _CLIENTS, source, on=f"{_CLIENTS}.id = incoming.id", assignments=assignments),
+        "rows",
     )
     ids = sorted(changes)
     in_order = [changes[key] for key in ids]
@@ -155,8 +167,9 @@ def replace_columns(session: Session, clients: Mapping[int, Mapping[str, Any]]) 
     assignments = {name: f"incoming.{name}" for name in COLUMNS}
     assignments["updated_at"] = str(utc_now().compile(dialect=dialect))
     source = json_arrays(dialect, "rows", {"id": "BIGINT"} | {name: _TYPES[name] for name in COLUMNS})
-    statement = text(
-        update_from(dialect, _CLIENTS, source, on=f"{_CLIENTS}.id = incoming.id", assignments=assignments)
+    statement = with_rows(
+        update_from(dialect, _CLIENTS, source, on=f"{_CLIENTS}.id = incoming.id", assignments=assignments),
+        "rows",
     )
     for group in packed(
         [key, *(_whole(name, clients[key][name]) for name in COLUMNS)] for key in sorted(clients)

@@ -5,6 +5,7 @@ chunk that was committed; of two runs at once the second one finds its chunk tak
 """
 
 import gc
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 CHUNK_ROWS = 10_000
 _HEARTBEAT_SECONDS = 5.0
 _COLLECTED_AT_ONCE = 200_000
+_SWITCH_SECONDS = 0.0005
 # What another try may well find gone: the database was away, the disk was full.
 _PASSING = (*PASSING_ERRORS, OSError)
 T = TypeVar("T")
@@ -146,7 +148,7 @@ class _Run:
 
     def to_its_end(self) -> None:
         """Import every row that is left, and complete the import."""
-        with _stored_file(self._database, self._id) as stored, _fewer_collections():
+        with _stored_file(self._database, self._id) as stored, _fitted_interpreter():
             layout = self._layout or detect_layout(stored)
             path = as_text_file(stored, stored.parent, sheet=layout.sheet, on_progress=self._beat).path
             validate_mapping(self._mapping, layout.columns)
@@ -220,15 +222,21 @@ def _stored_file(database: Database, import_id: int) -> Iterator[Path]:
 
 
 @contextmanager
-def _fewer_collections() -> Iterator[None]:
-    """Rows make no cycles, and are gone with their chunk. Python would look for cycles after every few hundred of them, and
-    through all there is in the process after every few chunks: a third of the time of an import."""
-    before = gc.get_threshold()
+def _fitted_interpreter() -> Iterator[None]:
+    """Python's own housekeeping, fitted to two threads that go through millions of rows.
+
+    Rows make no cycles, and are gone with their chunk: looking for cycles after every few hundred of them, and in all there
+    is after every few chunks, is a third of the time of an import. And whoever has to wait for the interpreter gets it after
+    half a millisecond: with the usual five the database would idle at each of its answers while the next chunk is cleaned.
+    """
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(_COLLECTED_AT_ONCE, 50, 50)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         yield
     finally:
         gc.set_threshold(*before)
+        sys.setswitchinterval(interval)
 
 
 def _try(work: Callable[[], None], import_id: int) -> str | None:
