@@ -1,8 +1,9 @@
-"""Messages a second: our engine beside the bare limit and the naive ways, in one run, on one machine.
+"""Messages, rows and milliseconds: ours beside the bare limit and the naive ways, in one run, on one machine.
 
 make bench                                   everything (about ten minutes)
 make bench ARGS="--quick"                    10,000 recipients, no peers
 make bench ARGS="--sizes 100000 --only engine bare"
+make bench ARGS="--only audience --clients 1000000"
 """
 
 import argparse
@@ -10,12 +11,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks import bare, engine, limits, peer_celery, peer_prefect
+from benchmarks.audience.measuring import audience_verdicts, print_audience
+from benchmarks.audience.measuring import measure as measure_audience
 from benchmarks.measured import Row
 from benchmarks.peer_work import PeerMissing
 from benchmarks.plot import draw
@@ -31,7 +35,10 @@ SMALL = 50
 LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.items()}
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
-PARTS = ("starts", "engine", "bare", "sms", "limits", "peers")
+SENDING = ("starts", "engine", "bare", "sms", "limits", "peers")
+PARTS = (*SENDING, "audience")
+CLIENTS = 1_000_000
+QUICK_CLIENTS = 50_000
 console = Console(highlight=False)
 
 
@@ -53,23 +60,47 @@ def main() -> None:
             with arguments.json.open("a") as file:
                 file.write(line + "\n")
 
-    downgrade(url, "base")
-    upgrade(url)
-    database = Database(make_engine(url))
-    flows = database.run(lambda s: _populate(s, sizes))
     with sink() as address:
+        if set(parts) & set(SENDING):
+            _measure_sending(url, address, sizes, parts, note)
+            print_table(console, rows)
+            for line in verdicts(rows):
+                console.print(line)
+        if "audience" in parts:
+            sent = len(rows)
+            clients = QUICK_CLIENTS if arguments.quick else arguments.clients
+            with _empty(url) as database:
+                measure_audience(url, database, address, clients, note)
+            print_audience(console, rows[sent:])
+            for line in audience_verdicts(rows[sent:]):
+                console.print(line)
+    if arguments.plot:
+        draw(rows, arguments.plot)
+
+
+def _measure_sending(
+    url: str, address: str, sizes: tuple[int, ...], parts: tuple[str, ...], note: Callable[[Row], None]
+) -> None:
+    with _empty(url) as database:
+        flows = database.run(lambda s: _populate(s, sizes))
         _measure_platform(url, address, flows, sizes, parts, note)
         _measure_bare(database, address, flows, sizes, parts, note)
         for channel in Channel if "limits" in parts else ():
             note(limits.keep_to_rate(url, address, channel, flows[channel, LIMITED[channel]]))
         if "peers" in parts:
             _measure_peers(url, address, note)
-    database.engine.dispose()
-    print_table(console, rows)
-    for line in verdicts(rows):
-        console.print(line)
-    if arguments.plot:
-        draw(rows, arguments.plot)
+
+
+@contextmanager
+def _empty(url: str) -> Iterator[Database]:
+    """The database with empty tables."""
+    downgrade(url, "base")
+    upgrade(url)
+    database = Database(make_engine(url))
+    try:
+        yield database
+    finally:
+        database.engine.dispose()
 
 
 def _populate(session: Session, sizes: tuple[int, ...]) -> dict[tuple[Channel, int], int]:
@@ -127,6 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="10,000 recipients, no peers")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="recipients of the emails")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="clients of the audience")
     parser.add_argument("--plot", type=Path, help="also draw the figures into this SVG")
     parser.add_argument("--json", type=Path, help="also append the lines of JSON to this file")
     return parser.parse_args()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, insert, literal, select, text
+from sqlalchemy import and_, func, insert, literal, select, text
 from sqlalchemy.orm import Session
 
 from benchmarks.workload import add_flow
@@ -17,7 +17,7 @@ _DAYS_BETWEEN = 30
 
 
 def add_history(database: Database) -> list[int]:
-    """Five executions, the last one yesterday: everybody accepted, one in three opened, one in ten clicked. Returns their ids."""
+    """Five executions, the last one yesterday: everybody accepted, three in ten opened, some clicked. Returns their ids."""
     flow_id = database.run(lambda s: add_flow(s, "newsletter", 1, Channel.EMAIL))
     return [database.run(lambda s, n=number: _add_execution(s, flow_id, n)) for number in range(EXECUTIONS)]  # type: ignore[misc]
 
@@ -35,9 +35,10 @@ def _add_execution(session: Session, flow_id: int, number: int) -> int:
 
 def _add_messages(session: Session, execution: FlowExecution, step: ExecutionStep, number: int) -> None:
     delivered = int(Feedback.PROCESSED | Feedback.DELIVERED)
-    # Whoever opens does so by his own habits: the same people are not always the ones that open.
-    opened = func.if_((Client.id * 7 + number) % 3 == 0, int(Feedback.OPENED), 0)
-    clicked = func.if_((Client.id * 7 + number) % 30 == 0, int(Feedback.CLICKED), 0)
+    # Whoever opens does so by his own habits: not always the same people, and one in ten never.
+    opens = and_((Client.id * 7 + number) % 3 == 0, Client.id % 10 != 3)
+    opened = func.if_(opens, int(Feedback.OPENED), 0)
+    clicked = func.if_(and_(opens, (Client.id * 7 + number) % 30 == 0), int(Feedback.CLICKED), 0)
     session.execute(
         insert(Message).from_select(
             ["execution_id", "step_id", "client_id", "channel", "address", "state", "feedback"],
@@ -59,12 +60,13 @@ def _add_events(session: Session, execution: FlowExecution, at: datetime) -> Non
     for kind, bit in (("open", Feedback.OPENED), ("click", Feedback.CLICKED)):
         session.execute(
             insert(Event).from_select(
-                ["fingerprint", "provider", "kind", "message_id", "occurred_at", "raw"],
+                ["fingerprint", "provider", "kind", "message_id", "client_id", "occurred_at", "raw"],
                 select(
                     func.unhex(func.sha2(func.concat(kind, Message.id), 256)),
                     literal("sendgrid"),
                     literal(kind),
                     Message.id,
+                    Message.client_id,
                     literal(at + timedelta(hours=3), Event.occurred_at.type),
                     text("'{}'"),
                 ).where(Message.execution_id == execution.id, Message.feedback.bitwise_and(int(bit)) != 0),
