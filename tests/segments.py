@@ -468,3 +468,28 @@ def _messages(world: World) -> st.SearchStrategy[dict[str, Any]]:
             "channel": st.sampled_from([channel.value for channel in Channel]),
         },
     )
+
+
+def a_condition(chance: random.Random, name: str, operator: str, world: World) -> dict[str, Any]:
+    """A condition on the field with this operator, with values as they come."""
+    kind = KINDS[name]
+    pools: dict[str, list[Any]] = {
+        "text": [*TEXTS, "o", "client1", "EXAMPLE.com", "+35387", "en-IE", "europe/dublin", "@"],
+        "number": NUMBERS,
+        "boolean": [True, False],
+        "choice": CHOICES if name.startswith("custom") else [consent.value for consent in Consent],
+        "tags": [*TAGS, "unknown"],
+        "lists": [*world.static, *world.dynamic],
+        "channels": [channel.value for channel in Channel],
+    }
+    pool = pools.get(kind, [day.isoformat() for day in DAYS])
+    asked: dict[str, Any] = {"field": name, "operator": operator}
+    if operator in ("is_set", "is_not_set", "anniversary_today"):
+        return asked
+    if operator == "between":
+        return asked | {"value": sorted(chance.sample(pool, 2))}
+    if operator == "in" or operator.startswith("has_"):
+        return asked | {"value": chance.sample(pool, min(len(pool), chance.randint(1, 3)))}
+    if "days" in operator:
+        return asked | {"value": chance.choice([0, 1, 2, 7, 30, 364, 365, 36_500])}
+    return asked | {"value": chance.choice(pool)}
