@@ -4,22 +4,18 @@ A condition may be NULL where a value is missing, which chooses nobody, as false
 `all` and `any`, what costs little comes first: databases look no further when the answer is clear.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Double,
     Select,
     SQLColumnExpression,
     and_,
     false,
     func,
-    literal,
-    literal_column,
     or_,
     select,
     true,
@@ -27,26 +23,16 @@ from sqlalchemy import (
 
 from db.dialect import (
     as_bytes,
-    folded,
     found_by,
     is_not_true,
-    json_boolean,
-    json_has,
-    json_is_number,
-    json_number,
-    json_size,
-    json_string,
 )
-from db.models import Client, ClientListMember, Event, FlowExecution, Message, Unsubscribed
-from db.models.suppressions import EVERYWHERE
+from db.models import Client, ClientListMember, Event, FlowExecution, Message
+from db.queries.value_conditions import ONE, VALUE_CONDITIONS, Condition, custom_text, many
 from db.segments.days import Days, anniversaries_of, days_of, moments_of, today_in
 from db.segments.rules import All, AnyOf, FieldCondition, MessageCondition, Node, Not, Rule, Value
-from db.segments.texts import fold
 from db.segments.words import TRACES, Behaviour, Kind, Operator
-from db.states import Channel, Consent, MessageState
+from db.states import MessageState
 
-Condition: TypeAlias = ColumnElement[bool]
-_ONE: ColumnElement[int] = literal_column("1")
 # Dates are stored as text; what does not lie between these is none.
 _FIRST_DAY, _LAST_DAY = "0001-01-01", "9999-12-31"
 _COST = {Kind.MOMENT: 1, Kind.TEXT: 2, Kind.CHOICE: 1, Kind.TAGS: 12, Kind.LISTS: 20, Kind.CHANNELS: 30}
@@ -92,7 +78,7 @@ def narrowing(asked: MessageCondition, time_zone: str, now: datetime) -> list[Co
 def on_list(list_ids: Sequence[int]) -> Condition:
     """Whether the client is on any of the static lists."""
     return found_by(
-        select(_ONE)
+        select(ONE)
         .select_from(ClientListMember)
         .where(ClientListMember.client_list_id.in_(list_ids), ClientListMember.client_id == Client.id)
         .correlate(Client)
@@ -144,9 +130,9 @@ class _Compiler:
             case Kind.MOMENT:
                 return self._in_days(getattr(Client, asked.name), asked.operator, asked.value)
             case Kind.DATE:
-                return self._date(as_bytes(_custom_text(asked)), asked)
+                return self._date(as_bytes(custom_text(asked)), asked)
             case kind:
-                return _PLAIN[kind](asked)
+                return VALUE_CONDITIONS[kind](asked)
 
     def _date(self, text: ColumnElement[str], asked: FieldCondition) -> Condition:
         match asked.operator:
@@ -165,7 +151,7 @@ class _Compiler:
         return _within(moment, days, self._time_zone)
 
     def _lists(self, asked: FieldCondition) -> Condition:
-        ids = [each for each in _many(asked.value) if isinstance(each, int)]
+        ids = [each for each in many(asked.value) if isinstance(each, int)]
         if asked.operator is Operator.HAS_ALL:
             return and_(*(self._dynamic.get(each, on_list([each])) for each in ids))
         static = [each for each in ids if each not in self._dynamic]
@@ -179,13 +165,13 @@ class _Compiler:
 
     def _sent(self, asked: MessageCondition) -> Select[Any]:
         """Messages that were taken, along the ledger's unique key: it begins with client and execution."""
-        rows = select(_ONE).select_from(Message)
+        rows = select(ONE).select_from(Message)
         rows = rows.where(Message.client_id == Client.id, Message.state == MessageState.ACCEPTED)
         return self._of_message(rows, asked)
 
     def _happened(self, asked: MessageCondition) -> Select[Any]:
         """Events, along their index of client, kind and moment; the ledger is only asked where a filter is about the message."""
-        rows = select(_ONE).select_from(Event)
+        rows = select(ONE).select_from(Event)
         rows = rows.where(Event.client_id == Client.id, Event.kind.in_(TRACES[asked.behaviour]))
         if asked.when is not None:
             rows = rows.where(self._in_days(Event.occurred_at, asked.when.operator, asked.when.value))
@@ -238,121 +224,8 @@ def _cost(node: Node) -> int:
             return _COST_OF_CUSTOM if key else _COST[shape.kind]
 
 
-def _custom_text(asked: FieldCondition) -> ColumnElement[str]:
-    return json_string(Client.custom_fields, _path(asked))
-
-
-def _path(asked: FieldCondition) -> str:
-    # In quotes: a key may begin with a digit, which no name in a path may.
-    return f'$."{asked.custom_key}"'
-
-
-def _text(asked: FieldCondition) -> Condition:
-    column = _custom_text(asked) if asked.custom_key else getattr(Client, asked.name)
-    if asked.operator is Operator.IS_SET:
-        # Not `<> ''`: the servers take a value of spaces for an empty one.
-        return func.length(column) > 0
-    value: Any = asked.value
-    text: ColumnElement[str] = folded(column)
-    match asked.operator:
-        case Operator.IS:
-            return text == fold(value)
-        case Operator.IN:
-            return text.in_([fold(each) for each in value])
-        case Operator.CONTAINS:
-            return text.contains(fold(value), autoescape=True)
-        case Operator.BEGINS_WITH:
-            return text.startswith(fold(value), autoescape=True)
-        case _:
-            return text.endswith(fold(value), autoescape=True)
-
-
-def _choice(asked: FieldCondition) -> Condition:
-    words = [str(each) for each in _many(asked.value)]
-    if asked.custom_key is None:
-        column = getattr(Client, asked.name)
-        return true() if asked.operator is Operator.IS_SET else column.in_([Consent(word) for word in words])
-    text = as_bytes(_custom_text(asked))
-    return func.length(text) > 0 if asked.operator is Operator.IS_SET else text.in_(words)
-
-
-def _boolean(asked: FieldCondition) -> Condition:
-    text: ColumnElement[str] = json_boolean(Client.custom_fields, _path(asked))
-    if asked.operator is Operator.IS_SET:
-        return text.in_(["true", "false"])
-    return text == ("true" if asked.value else "false")
-
-
-def _number(asked: FieldCondition) -> Condition:
-    is_number = json_is_number(Client.custom_fields, _path(asked))
-    if asked.operator is Operator.IS_SET:
-        return is_number
-    number: ColumnElement[Any] = json_number(Client.custom_fields, _path(asked))
-    values = [literal(float(each), Double) for each in _many(asked.value)]
-    fits = _COMPARE[asked.operator](number, values)
-    # Comparing costs less than asking for the type, which is left for those few that fit.
-    return and_(fits, is_number)
-
-
-_COMPARE: Mapping[Operator, Callable[[ColumnElement[Any], list[Any]], Condition]] = {
-    Operator.IS: lambda number, values: number == values[0],
-    Operator.IN: lambda number, values: number.in_(values),
-    Operator.GREATER_THAN: lambda number, values: number > values[0],
-    Operator.AT_LEAST: lambda number, values: number >= values[0],
-    Operator.LESS_THAN: lambda number, values: number < values[0],
-    Operator.AT_MOST: lambda number, values: number <= values[0],
-    Operator.BETWEEN: lambda number, values: number.between(values[0], values[1]),
-}
-
-
-def _tags(asked: FieldCondition) -> Condition:
-    if asked.operator is Operator.IS_SET:
-        return json_size(Client.tags) > 0
-    found = [_has_tag(tag) for tag in _many(asked.value)]
-    return and_(*found) if asked.operator is Operator.HAS_ALL else or_(*found)
-
-
-def _has_tag(tag: str) -> Condition:
-    # MariaDB compares JSON texts as they were written, and writers may have escaped what is not ASCII.
-    written = dict.fromkeys((json.dumps(tag), json.dumps(tag, ensure_ascii=False)))
-    return or_(*(json_has(Client.tags, text) for text in written))
-
-
-def _channels(asked: FieldCondition) -> Condition:
-    found = [suppressed(Channel(str(each))) for each in _many(asked.value)]
-    return and_(*found) if asked.operator is Operator.HAS_ALL else or_(*found)
-
-
-def suppressed(channel: Channel) -> Condition:
-    """Whether the client's address for the channel must not be written to by any flow."""
-    address = Client.email if channel is Channel.EMAIL else Client.phone
-    return found_by(
-        select(_ONE)
-        .select_from(Unsubscribed)
-        .where(
-            Unsubscribed.channel == channel,
-            Unsubscribed.address == address,
-            Unsubscribed.scope == EVERYWHERE,
-            Unsubscribed.active.is_(True),
-        )
-        .correlate(Client)
-    )
-
-
-_PLAIN: Mapping[Kind, Callable[[FieldCondition], Condition]] = {
-    Kind.TEXT: _text,
-    Kind.CHOICE: _choice,
-    Kind.BOOLEAN: _boolean,
-    Kind.NUMBER: _number,
-    Kind.TAGS: _tags,
-    Kind.CHANNELS: _channels,
-}
 _COMPLEMENTS: Mapping[Operator, Operator] = {
     Operator.IS_NOT: Operator.IS,
     Operator.IS_NOT_SET: Operator.IS_SET,
     Operator.HAS_NONE: Operator.HAS_ANY,
 }
-
-
-def _many(value: Value) -> Sequence[Any]:
-    return value if isinstance(value, tuple) else (value,)
