@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, func, select
 
 from api.app import create_app
 from db.engine import Database, get_database
@@ -162,6 +162,12 @@ def test_signed_events_reach_ledger_stats_and_suppressions(
     assert messages[0][2] == Feedback.DELIVERED | Feedback.MACHINE_OPENED
     assert [row[:3] for row in suppressed] == [("client3@example.com", "bounce", True)]
     assert stored == 6
+    assert {(kind, message) for _, kind, message in events_of_clients(database)} == {
+        *(("delivered", each) for each in ids[:3]),
+        ("machine_open", ids[0]),
+        ("click", ids[1]),
+        ("bounce", ids[3]),
+    }
 
 
 def test_an_unsigned_or_wrongly_signed_webhook_writes_nothing(
@@ -332,3 +338,16 @@ def test_an_unsubscribe_link_changes_nothing_until_it_is_posted(
     assert is_out()
     counts, *_ = picture(database, execution)
     assert counts.messages["unsubscribed"] == 1
+    # Segments find it as an event of the client, once.
+    assert events_of_clients(database) == [("ics", "unsubscribe", ids[0])]
+
+
+def events_of_clients(database: Database) -> list[tuple[str, str, int | None]]:
+    """Provider, kind and message of the events, where their client is that of the message; in the order they came."""
+    with database.reading() as s:
+        rows = s.execute(
+            select(Event.provider, Event.kind, Event.message_id)
+            .join(Message, and_(Message.id == Event.message_id, Message.client_id == Event.client_id))
+            .order_by(Event.id)
+        )
+        return [(row[0], row[1], row[2]) for row in rows]

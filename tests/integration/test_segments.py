@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy import Engine, column, insert, literal, select, table, text
+from sqlalchemy import Engine, column, insert, literal, select, table, text, update
 from sqlalchemy.orm import Session
 
 from db.dialect import folded
 from db.errors import Invalid
-from db.models import Client, ClientList
+from db.models import Client, ClientList, Message
+from db.queries.feedback import assign_events
 from db.queries.segments import members_of, segment_condition
 from db.segments.texts import fold
 from tests.builders import add_clients
@@ -130,3 +131,14 @@ def explained(session: Session, query: Any) -> str:
     sql = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
     prefix = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     return "\n".join(str(tuple(row)) for row in session.connection().exec_driver_sql(f"{prefix} {sql}"))
+
+
+def test_events_follow_their_messages_to_another_client(session: Session, world: World) -> None:
+    """As a merge of two clients moves the messages of one to the other."""
+    opened = {"message": "opened"}
+    giver = next(person for person in world.people if person.id in world.chosen(opened))
+    taker = add_clients(session, 1, email="taker@example.com")[0]
+    ids = session.scalars(select(Message.id).where(Message.client_id == giver.id)).all()
+    session.execute(update(Message).where(Message.id.in_(ids)).values(client_id=taker))
+    assign_events(session, ids)
+    assert set(chosen(session, opened)) == {*world.chosen(opened), taker} - {giver.id}
