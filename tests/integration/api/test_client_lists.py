@@ -43,6 +43,8 @@ def test_a_bad_list_is_refused_by_the_name_of_its_field(api: TestClient) -> None
     bad = {"name": " ", "description": "x" * 2001, "kind": "other", "rule": [], "members": []}
     found = fields_of(api.post(URL, json=bad))
     assert found.keys() == {"body.name", "body.description", "body.kind", "body.rule", "body.members"}
+    empty = fields_of(api.post(URL, json={"name": "Rule", "kind": "dynamic", "rule": {}}))
+    assert empty == {"body.rule": "one of 'all', 'any', 'not', 'field', 'message' is needed"}
     assert fields_of(api.patch(f"{URL}/1", json={"name": None})).keys() == {"body.name"}
 
 
