@@ -12,6 +12,8 @@ from db.fields import FieldKind, FieldType, ValueRefused, check_fields
 from db.models import CustomField
 
 MAX_FIELDS = 200
+_CHANGED = "the field was changed while its values were on their way; try again"
+_GONE = "the field was deleted while its values were on their way; POST /api/custom-fields defines it again"
 
 
 def list_field_types(session: Session) -> dict[str, FieldType]:
@@ -57,6 +59,22 @@ def check_custom_fields(session: Session, values: Mapping[str, Any]) -> dict[str
         return check_fields(known, values)
     except ValueRefused as error:
         raise Invalid(f"custom_fields.{error.key}", str(error)) from error
+
+
+def hold_custom_fields(session: Session, types: Mapping[str, FieldType]) -> None:
+    """Let nobody change or delete these fields until the transaction ends. `types` are what values were checked against, some time ago.
+
+    Raises:
+        Invalid: `custom_fields.<key>` is gone by now, is of another kind, or has lost choices.
+    """
+    now = _held_field_types(session, types) if types else {}
+    for key, then in types.items():
+        if not _includes(now.get(key), then):
+            raise Invalid(f"custom_fields.{key}", _CHANGED if key in now else _GONE)
+
+
+def _includes(now: FieldType | None, then: FieldType) -> bool:
+    return now is not None and now.kind is then.kind and set(then.choices) <= set(now.choices)
 
 
 def _held_field_types(session: Session, keys: Iterable[str]) -> dict[str, FieldType]:
