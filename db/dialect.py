@@ -151,7 +151,12 @@ class json_text(FunctionElement[str]):  # noqa: N801
 
 @compiles(json_text, "sqlite")
 def _json_text_sqlite(element: json_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_quote(json_extract({compiler.process(element.clauses, **kw)}))"
+    arguments = compiler.process(element.clauses, **kw)
+    # SQLite extracts true and false as 1 and 0, which no longer tells them from numbers.
+    return (
+        f"CASE json_type({arguments}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        f"ELSE json_quote(json_extract({arguments})) END"
+    )
 
 
 @compiles(json_text)

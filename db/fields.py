@@ -90,7 +90,7 @@ def check_fields(known: Mapping[str, FieldType], values: Mapping[str, Any]) -> d
     for key, value in values.items():
         field = known.get(key)
         if field is None:
-            hint = f"there is no such custom field{nearest(key, known)}; POST /api/custom-fields defines one"
+            hint = f"there is no such custom field{nearest(key, known)} (POST /api/custom-fields defines one)"
             raise ValueRefused(hint, key)
         try:
             checked[key] = check_value(field, value)

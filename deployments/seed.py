@@ -4,8 +4,9 @@ from sqlalchemy.orm import Session
 
 from db.engine import Database
 from db.errors import Conflict
+from db.fields import FieldKind
 from db.models import ClientList
-from db.queries import client_lists, clients, flows, templates
+from db.queries import client_lists, clients, custom_fields, flows, templates
 from db.queries.flows import StepInput
 from db.queries.templates import Content
 from db.states import Channel, FlowState, StepKind
@@ -31,6 +32,7 @@ def seed_database(database: Database) -> str:
 
 def _seed(session: Session) -> None:
     client_list = client_lists.insert_client_list(session, {"name": "Example clients"})
+    custom_fields.ensure_custom_fields(session, {"city": FieldKind.TEXT})
     members = [
         clients.insert_client(
             session,

@@ -21,12 +21,13 @@ from api.schemas.templates import (
     TestSendOut,
     VersionOut,
 )
-from db.engine import Database
+from db.engine import Database, Session
 from db.queries import clients, templates
+from db.queries.custom_fields import list_field_types
 from db.queries.templates import Content, TemplateWithVersion
 from db.states import Channel
 from tasks.sending.trial import send_test
-from tasks.templates.checking import Draft, complete, problems_of, revised, variables_of
+from tasks.templates.checking import Draft, complete, problems_of, revised, variables_of, warnings_of
 from tasks.templates.context import client_context
 from tasks.templates.footer import with_unsubscribe_link
 from tasks.templates.liquid import Part
@@ -42,7 +43,7 @@ _SHOWN_PROBLEMS = 50
 def create_template(database: DatabaseDep, body: TemplateIn) -> TemplateOut:
     """Create a template. A broken one is refused, with part, line and reason."""
     content = _checked(body.channel, Draft(body.subject, body.html, body.text))
-    return database.run(lambda s: _out(templates.insert_template(s, body.name, body.channel, content)))
+    return database.run(lambda s: _out(s, templates.insert_template(s, body.name, body.channel, content)))
 
 
 @router.get("")
@@ -59,7 +60,8 @@ def list_templates(
 @router.get("/{template_id}", responses=responses(404))
 def get_template(database: DatabaseDep, template_id: ItemId) -> TemplateOut:
     """The template with the sources of its current version."""
-    return _out(_find(database, template_id))
+    with database.reading() as session:
+        return _out(session, templates.get_template(session, template_id))
 
 
 @router.patch("/{template_id}", responses=responses(404, 409))
@@ -74,7 +76,7 @@ def update_template(database: DatabaseDep, template_id: ItemId, body: TemplatePa
     name = body.name if "name" in body.model_fields_set else None
     return database.run(
         lambda s: _out(
-            templates.update_template(s, template_id, name=name, content=content, based_on=version.version)
+            s, templates.update_template(s, template_id, name=name, content=content, based_on=version.version)
         )
     )
 
@@ -154,9 +156,10 @@ def _values(database: Database, body: PreviewIn) -> dict[str, Any]:
         return ClientOut.model_validate(clients.get_client(session, body.client_id)).model_dump()
 
 
-def _out(found: TemplateWithVersion) -> TemplateOut:
+def _out(session: Session, found: TemplateWithVersion) -> TemplateOut:
     version = found.version
-    return TemplateOut.of(found, variables_of(Draft(version.subject, version.html, version.text)))
+    used = variables_of(Draft(version.subject, version.html, version.text))
+    return TemplateOut.of(found, used, warnings_of(used, list_field_types(session)))
 
 
 def _sms_out(sms: SmsPreview) -> PreviewOut:

@@ -1,7 +1,6 @@
 """Clients."""
 
 import math
-import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
@@ -10,11 +9,10 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from api.schemas.base import ONE_LINE, Email, Input, Output, Phone, check_text
+from db.fields import KEY, MAX_TEXT_CHARACTERS
 from db.states import Consent
 
 MAX_TAGS = 50
-MAX_VALUE_CHARACTERS = 1000
-_CUSTOM_KEY = re.compile(r"[a-z0-9_]{1,64}")
 
 
 @lru_cache
@@ -33,7 +31,7 @@ def _custom_fields(fields: Any) -> Any:
     if not isinstance(fields, dict):
         return fields
     for key, value in fields.items():
-        if not isinstance(key, str) or not _CUSTOM_KEY.fullmatch(key):
+        if not isinstance(key, str) or not KEY.fullmatch(key):
             shown = str(key)[:64].encode("ascii", "replace").decode()
             raise ValueError(f"{shown}: use 1 to 64 of a-z, 0-9 and _ in a name")
         reason = _why_unstorable(value)
@@ -48,8 +46,8 @@ def _why_unstorable(value: Any) -> str | None:
             return None
         case str():
             check_text(value)
-            too_long = len(value) > MAX_VALUE_CHARACTERS
-            return f"at most {MAX_VALUE_CHARACTERS} characters are kept" if too_long else None
+            too_long = len(value) > MAX_TEXT_CHARACTERS
+            return f"at most {MAX_TEXT_CHARACTERS} characters are kept" if too_long else None
         case int():
             return "a number of at most 63 bits is needed" if abs(value) >= 2**63 else None
         case float():
@@ -89,7 +87,8 @@ CustomFields = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "description": "Names of a-z, 0-9 and _ with text (1,000 characters), numbers, true or false.",
+            "description": "Custom fields by key, with a value of the field's kind (GET /api/custom-fields): "
+            "text (1,000 characters), a number, true or false, a date such as 2026-11-23, or one of its choices.",
             "maxProperties": 100,
             "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
             "examples": [{"city": "Cork", "visits": 3}],

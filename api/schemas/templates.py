@@ -63,6 +63,9 @@ class TemplateItem(Output):
 
 
 class TemplateOut(Output):
+    """A template with the sources of its current version. `warnings` are variables that are custom fields nobody defined: the
+    template can be saved and sent, and they are empty."""
+
     id: int
     name: str
     channel: Channel
@@ -71,11 +74,12 @@ class TemplateOut(Output):
     html: str
     text: str
     variables: list[str]
+    warnings: list[str]
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, found: TemplateWithVersion, variables: list[str]) -> "TemplateOut":
+    def of(cls, found: TemplateWithVersion, variables: list[str], warnings: list[str]) -> "TemplateOut":
         template, version = found.template, found.version
         return cls(
             id=template.id,
@@ -86,6 +90,7 @@ class TemplateOut(Output):
             html=version.html,
             text=version.text,
             variables=variables,
+            warnings=warnings,
             created_at=template.created_at,
             updated_at=template.updated_at,
         )
@@ -100,7 +105,7 @@ class VersionOut(Output):
 
 
 class SampleClient(Input):
-    """Made-up values to preview with."""
+    """Made-up values to preview with. Custom fields need not be defined: here people try things out."""
 
     email: Annotated[str, Field(max_length=254)] = "ada@example.com"
     phone: Annotated[str, Field(max_length=16)] = "+353871234567"

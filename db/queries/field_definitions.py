@@ -1,6 +1,6 @@
 """The life of custom fields: defined, changed where every stored value still fits, and deleted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -43,24 +43,21 @@ def insert_custom_field(session: Session, values: Mapping[str, Any]) -> CustomFi
 
 
 def update_custom_field(session: Session, key: str, values: Mapping[str, Any]) -> CustomField:
-    """Change label, choices or kind. Every stored value is looked at: one that would not fit any more keeps the field as it is.
+    """Change label, choices or kind. Where a stored value might not fit any more, every one is looked at; clients that get a value
+    in the field meanwhile wait.
 
     Raises:
         NotFound: there is no such field.
+        Invalid: the kind and the choices do not go together.
         Conflict: values of clients would not fit, or a rule of a dynamic list asks what the new kind cannot answer.
     """
-    field = get_custom_field(session, key)
-    before = field.type
-    for name, value in values.items():
-        setattr(field, name, value)
-    if field.kind is not FieldKind.CHOICE:
-        field.choices = []
-    after = field.type
-    if after.kind is FieldKind.CHOICE and not after.choices:
-        raise Invalid("choices", "a choice needs at least one")
-    if after != before:
-        _check_rules(session, key, before, after)
-        _check_stored(session, after)
+    field = _hold_custom_field(session, key)
+    before, after = field.type, _revised(field.type, values)
+    if before.kind is not after.kind or not set(before.choices) <= set(after.choices):
+        _check_unnamed(session, key)
+        _check_stored(session, before, after)
+    field.label = values.get("label", field.label) or label_of(key)
+    field.kind, field.choices = after.kind, list(after.choices)
     session.flush()
     return field
 
@@ -86,17 +83,14 @@ def remove_values(session: Session, key: str, *, after: int) -> int | None:
 
 
 def check_deletable(session: Session, key: str) -> None:
-    """Whether nothing names the field.
+    """Whether nothing names the field. Holds its definition and the rules until the transaction ends.
 
     Raises:
         NotFound: there is no such field.
         Conflict: the rule of a dynamic list names it.
     """
-    get_custom_field(session, key)
-    lists = list_rules_naming_field(session, key)
-    if lists:
-        named = ", ".join(f"'{each.name}' ({each.list_id})" for each in lists[:5])
-        raise Conflict(f"the rules of these lists name the field: {named}; change them first")
+    _hold_custom_field(session, key)
+    _check_unnamed(session, key)
 
 
 def delete_custom_field(session: Session, key: str) -> None:
@@ -109,7 +103,7 @@ def delete_custom_field(session: Session, key: str) -> None:
     check_deletable(session, key)
     count = count_with_value(session, key)
     if count:
-        raise Conflict(f"{count:,} clients have a value in it; add ?values=delete to delete those too")
+        raise Conflict(f"{_clients_have(count)} a value in it; add ?values=delete to delete those too")
     session.execute(delete(CustomField).where(CustomField.key == key))
 
 
@@ -122,23 +116,66 @@ def _has(key: str) -> ColumnElement[bool]:
     return json_there(Client.custom_fields, path_of(key))
 
 
-def _check_rules(session: Session, key: str, before: FieldType, after: FieldType) -> None:
-    if before.kind is after.kind and set(before.choices) <= set(after.choices):
-        return
+def _hold_custom_field(session: Session, key: str) -> CustomField:
+    """The field, as it was committed last; until the transaction ends nobody else writes a value in it."""
+    found = session.scalars(
+        select(CustomField)
+        .where(CustomField.key == key)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if found is None:
+        raise NotFound("custom field", key)
+    return found
+
+
+def _revised(before: FieldType, values: Mapping[str, Any]) -> FieldType:
+    """The type with the changes; what was a choice and is one no more loses its choices."""
+    kind = values.get("kind", before.kind)
+    choices = tuple(values.get("choices", before.choices if kind is before.kind else ()))
+    if kind is FieldKind.CHOICE and not choices:
+        raise Invalid("choices", "a choice needs at least one")
+    if kind is not FieldKind.CHOICE and choices:
+        raise Invalid(
+            "choices", f"only a field of the kind choice has choices, and this is of the kind {kind}"
+        )
+    return FieldType(before.key, kind, choices)
+
+
+def _check_unnamed(session: Session, key: str) -> None:
+    """Raises Conflict when the rules of dynamic lists name the field."""
     lists = list_rules_naming_field(session, key)
     if lists:
         named = ", ".join(f"'{each.name}' ({each.list_id})" for each in lists[:5])
         raise Conflict(f"the rules of these lists name the field: {named}; change them first")
 
 
-def _check_stored(session: Session, field: FieldType) -> None:
-    """Looks at each different value once."""
-    value = as_bytes(json_text(Client.custom_fields, path_of(field.key)))
-    found = select(value.label("value")).where(_has(field.key)).subquery("found")
-    groups = session.execute(select(found.c.value, func.count()).group_by(found.c.value))
-    unfit = sum(count for stored, count in groups if not _fits(field, stored))
+def _check_stored(session: Session, before: FieldType, after: FieldType) -> None:
+    """Looks at each different value once. The values of a choice are named: they are nobody's own words."""
+    unfit, words = 0, set()
+    for stored, count in _stored_values(session, after.key):
+        if not _fits(after, stored):
+            unfit += count
+            if before.kind is FieldKind.CHOICE:
+                words.add(str(orjson.loads(stored)))
     if unfit:
-        raise Conflict(f"{unfit:,} clients have a value that would not fit; change those first", "kind")
+        shown = f" ({', '.join(sorted(words)[:5])})" if words else ""
+        raise Conflict(
+            f"{_clients_have(unfit)} a value that would not fit{shown}; change those first",
+            "kind" if before.kind is not after.kind else "choices",
+        )
+
+
+def _stored_values(session: Session, key: str) -> Iterator[tuple[str | bytes, int]]:
+    """Each different value of the field as JSON text, and how many clients have it; as many as there are, some at a time."""
+    value = as_bytes(json_text(Client.custom_fields, path_of(key)))
+    found = select(value.label("value")).where(_has(key)).subquery("found")
+    groups = select(found.c.value, func.count()).group_by(found.c.value)
+    yield from session.execute(groups.execution_options(yield_per=1_000)).tuples()
+
+
+def _clients_have(count: int) -> str:
+    return "1 client has" if count == 1 else f"{count:,} clients have"
 
 
 def _fits(field: FieldType, stored: str | bytes) -> bool:

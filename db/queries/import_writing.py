@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.dialect import json_arrays, quoted, with_rows
-from db.fields import FieldKind
+from db.fields import FieldKind, FieldType
 from db.models import ImportReject, MemberImport
 from db.overlay import lay_over
-from db.queries.custom_fields import ensure_custom_fields
+from db.queries.custom_fields import ensure_custom_fields, hold_custom_fields
 from db.queries.import_guard import ByErasedAddress, Guarded, guard_rows
 from db.queries.import_journal import journal_changes, log_consents
 from db.queries.imports import Severity, fence_import, update_import
@@ -54,8 +54,8 @@ class CleanRows:
 
     `clients` are rows: the columns of `clients` and a `row_number`, each `identity_key` at most once; `duplicates` rows were
     merged into one of them. `repeated` are identity keys among them that rows before `first_row` had already.
-    `spare_fields` are custom fields of text that the rows may have beside those that are defined. `columns` names the columns
-    of the file by the columns of `clients`. `by_erased` recognises people who were erased.
+    `fields` are the custom fields that the rows may have, as they were when the values were read; `spare_fields` others, of text,
+    that are defined when they occur. `columns` names the columns of the file by the columns of `clients`. `by_erased` recognises people who were erased.
     """
 
     first_row: int
@@ -65,6 +65,7 @@ class CleanRows:
     repeated: Collection[str] = ()
     rejects: Sequence[RejectRow] = ()
     warnings: Sequence[RejectRow] = ()
+    fields: Mapping[str, FieldType] = field(default_factory=dict)
     spare_fields: Collection[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     by_erased: ByErasedAddress | None = None
@@ -90,6 +91,7 @@ def advance_import(session: Session, import_id: int, rows: CleanRows) -> None:
     Raises:
         Conflict: `done_rows` is not at the chunk's first row, or the import does not run (any more): somebody
             else imported the chunk. Nothing was changed.
+        Invalid: a custom field is no more what it was when the rows were read.
     """
     member_import = fence_import(session, import_id, first_row=rows.first_row, row_count=rows.row_count)
     if member_import.dry_run:
@@ -147,6 +149,7 @@ def _write(session: Session, member_import: MemberImport, rows: CleanRows) -> tu
     """Write the chunk; returns also how many clients were changed whose first row in the file had not changed them."""
     if rows.spare_fields:
         _define_spare_fields(session, member_import, rows.spare_fields)
+    hold_custom_fields(session, rows.fields)
     created_before = last_created(session, member_import.id)
     plan = _insert(session, member_import, rows)
     changes = {plan.stored[key].id: values for key, values in plan.changed.items()}

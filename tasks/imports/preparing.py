@@ -1,9 +1,9 @@
 """From a chunk of text to what the database takes of it. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from db.fields import FieldType
+from db.fields import FieldKind, FieldType
 from db.queries.import_guard import ByErasedAddress
 from db.queries.import_writing import CleanRows, RejectRow
 from db.queries.imports import Severity
@@ -63,10 +63,16 @@ class Preparation:
             warnings=_stored(
                 Severity.WARNING, [*chunk.warnings, *cleaned.warnings, *merged.warnings, *copies]
             ),
+            fields=self._fields(cleaned.spare_fields),
             spare_fields=cleaned.spare_fields,
             columns=self._columns(),
             by_erased=self.by_erased,
         )
+
+    def _fields(self, spare: Collection[str]) -> dict[str, FieldType]:
+        """The custom fields of the rows, as they were read."""
+        kinds = self.mapping.custom_kinds() | dict.fromkeys(spare, FieldKind.TEXT)
+        return {key: self.fields.get(key) or FieldType(key, kind) for key, kind in kinds.items()}
 
     def _columns(self) -> dict[str, str]:
         """The file's names of the columns that decide about consents and addresses."""

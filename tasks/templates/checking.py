@@ -1,11 +1,15 @@
 """Whether a template may be saved. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from db.fields import nearest
 from db.states import Channel
 from tasks.templates.liquid import Part, TemplateProblem, check_source, variables
 from tasks.templates.text import html_to_text
+
+_CUSTOM = ["client", "custom"]
+_SHOWN_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ def variables_of(draft: Draft) -> list[str]:
     """The client's data a (valid) draft reads."""
     parts = ((Part.SUBJECT, draft.subject), (Part.HTML, draft.html), (Part.TEXT, draft.text))
     return sorted({path for part, source in parts for path in variables(source, part)})
+
+
+def warnings_of(variables: Iterable[str], known: Collection[str]) -> list[str]:
+    """What is odd about the variables of a template that may be saved all the same: custom fields that are not defined (yet).
+
+    `known` are the keys of those that are.
+    """
+    keys = {
+        names[2] for names in (path.split(".") for path in variables) if names[:2] == _CUSTOM and names[2:]
+    }
+    return [
+        f"client.custom.{key[:_SHOWN_CHARACTERS]}: there is no such custom field{nearest(key, known)}"
+        for key in sorted(keys - set(known))
+    ]
 
 
 def _sms_problems(draft: Draft) -> list[TemplateProblem]:

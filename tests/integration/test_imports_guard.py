@@ -1,10 +1,11 @@
 """People who were erased or suppressed, policies, dry runs, and the log of consents: what an import may do to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from db.engine import Database
 from db.errors import Conflict
@@ -17,13 +18,14 @@ from db.models import (
     ImportChange,
     ImportReject,
 )
-from db.queries import imports
+from db.queries import field_definitions, imports
 from db.queries.custom_fields import list_field_types
 from db.queries.import_undo import request_undo
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, Consent, ImportPolicy, ImportState, SuppressionReason
 from settings import get_settings
 from tasks.erasure import erased_address
+from tasks.imports.run import run_import
 from tasks.signing import secret_key
 from tests.integration.imports import client, count, noted, run, store
 
@@ -269,6 +271,57 @@ class TestCustomFields:
         run(database, import_id)
         assert client(database, "a@x.ie").custom_fields == {"plan": "Pro"}
         assert noted(database, import_id) == [("warning", 3, "Plan", "invalid_choice")]
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda s: field_definitions.delete_custom_field(s, "plan"), "was deleted"),
+            (
+                lambda s: field_definitions.update_custom_field(s, "plan", {"kind": FieldKind.NUMBER}),
+                "was changed",
+            ),
+            (
+                lambda s: field_definitions.update_custom_field(s, "plan", {"choices": ["Basic"]}),
+                "was changed",
+            ),
+        ],
+    )
+    def test_a_field_that_changes_meanwhile_stops_the_import_before_a_value_that_does_not_fit(
+        self, database: Database, change: Callable[[Session], object], reason: str
+    ) -> None:
+        import_id = self.plans(database)
+        report = run_import(database, import_id, on_progress=self.at_row(2, database, change), chunk_rows=2)
+        assert report.state is ImportState.FAILED
+        assert f"custom_fields.plan: the field {reason}" in (report.error or "")
+        assert count(database, Client) == 2
+
+    def test_another_choice_and_another_label_meanwhile_are_welcome(self, database: Database) -> None:
+        def change(session: Session) -> None:
+            values = {"label": "Tariff", "choices": ["Team", "Basic", "Pro"]}
+            field_definitions.update_custom_field(session, "plan", values)
+
+        import_id = self.plans(database)
+        report = run_import(database, import_id, on_progress=self.at_row(2, database, change), chunk_rows=2)
+        assert (report.state, report.created) == (ImportState.COMPLETED, 4)
+        assert client(database, "d@x.ie").custom_fields == {"plan": "Pro"}
+
+    @staticmethod
+    def plans(database: Database) -> int:
+        """An import whose first two rows have no plan."""
+        values = {"key": "plan", "kind": FieldKind.CHOICE, "choices": ["Basic", "Pro"]}
+        database.run(lambda s: field_definitions.insert_custom_field(s, values))
+        rows = ("a@x.ie,", "b@x.ie,", "c@x.ie,Basic", "d@x.ie,Pro")
+        return store(database, {"Email": "email", "Plan": "custom.plan"}, *rows)
+
+    @staticmethod
+    def at_row(
+        row: int, database: Database, change: Callable[[Session], object]
+    ) -> Callable[[int, int | None], None]:
+        def progress(done: int, total: int | None) -> None:
+            if done == row:
+                database.run(change)
+
+        return progress
 
     def test_addresses_beside_the_chosen_one_define_their_fields_when_they_occur(
         self, database: Database

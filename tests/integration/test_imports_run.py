@@ -23,6 +23,7 @@ from db.models import (
     Unsubscribed,
 )
 from db.queries import import_writing, imports
+from db.queries.custom_fields import ensure_custom_fields
 from db.queries.imports import Severity
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, Consent, ImportState, SuppressionReason
@@ -56,6 +57,7 @@ def upload(
         )
         for ordinal, start in enumerate(range(0, len(data), 1000)):
             imports.append_chunk(session, stored, ordinal, data[start : start + 1000])
+        ensure_custom_fields(session, mapping.custom_kinds())
         return stored.id
 
     return database.run(work)

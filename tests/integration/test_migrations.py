@@ -54,9 +54,11 @@ def test_the_custom_fields_that_clients_have_are_defined(database_url: str, engi
     """By the migration that brought definitions: of one kind where all values agree, else text. No value is touched."""
     downgrade(database_url, "0030")
     documents = (
-        '{"city": "Cork", "visits": 3, "vip": true, "code": 7}',
-        '{"visits": 2.5, "code": "x7"}',
+        '{"city": "Cork", "visits": 3, "vip": true, "code": 7, "2fa": false}',
+        '{"visits": 2.5, "code": "x7", "vip": null, "never": null}',
         "{}",
+        # Written by hand in the database: nothing could name them.
+        json.dumps({'Straße "7"': 1, "x" * 300: 2}),
     )
     columns = "identity_key, tags, custom_fields, email_consent, sms_consent"
     with engine.begin() as connection:
@@ -74,11 +76,33 @@ def test_the_custom_fields_that_clients_have_are_defined(database_url: str, engi
         assert [json.loads(each) for each in stored] == [json.loads(each) for each in documents]
     kinds = {row["key"]: (row["label"], row["kind"]) for row in found}
     assert kinds == {
+        "2fa": ("2fa", "boolean"),
         "city": ("City", "text"),
         "code": ("Code", "text"),
         "vip": ("Vip", "boolean"),
         "visits": ("Visits", "number"),
     }
+
+
+def test_the_definitions_of_custom_fields_are_finished_after_a_cut(database_url: str, engine: Engine) -> None:
+    """The table is there with one of the two fields; the version is not."""
+    downgrade(database_url, "0030")
+    columns = "identity_key, tags, custom_fields, email_consent, sms_consent"
+    document = '{"city": "Cork", "visits": 3}'
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO {PREFIX}clients ({columns}) VALUES ('a@x.example', '[]', :fields, 'unknown', 'unknown')"
+            ),
+            {"fields": document},
+        )
+        fields = Base.metadata.tables[PREFIX + "custom_fields"]
+        fields.create(connection)
+        connection.execute(fields.insert().values(key="city", label="Town", kind="text", choices=[]))
+    upgrade(database_url)
+    with engine.connect() as connection:
+        found = connection.execute(text(f"SELECT * FROM {PREFIX}custom_fields")).mappings().all()
+    assert {row["key"]: row["label"] for row in found} == {"city": "Town", "visits": "Visits"}
 
 
 def test_the_prefix_of_all_tables_is_a_setting(tmp_path: Path) -> None:

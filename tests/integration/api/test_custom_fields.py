@@ -93,7 +93,7 @@ def test_a_field_changes_only_where_every_value_still_fits(api: TestClient) -> N
     to_choice = {"kind": "choice", "choices": ["free", "pro"]}
     refused = api.patch(f"{URL}/plan", json=to_choice)
     assert fields_of(refused, status=409) == {
-        "body.kind": "1 clients have a value that would not fit; change those first"
+        "body.kind": "1 client has a value that would not fit; change those first"
     }
     assert api.get(f"{URL}/plan").json()["kind"] == "text"
     assert api.patch(f"{URL}/plan", json={**to_choice, "choices": ["free", "pro", "Pro!"]}).status_code == 409
@@ -101,11 +101,41 @@ def test_a_field_changes_only_where_every_value_still_fits(api: TestClient) -> N
     api.patch(f"/api/clients/{last['id']}", json={"custom_fields": {"plan": "pro"}})
     assert api.patch(f"{URL}/plan", json=to_choice).status_code == 200
     less = api.patch(f"{URL}/plan", json={"choices": ["free"]})
-    assert "3 clients have a value" in less.json()["detail"]
+    assert fields_of(less, status=409) == {
+        "body.choices": "3 clients have a value that would not fit (pro); change those first"
+    }
+    assert api.patch(f"{URL}/plan", json={"choices": ["pro", "free", "team"]}).status_code == 200
     assert api.patch(f"{URL}/plan", json={"kind": "number"}).status_code == 409
     back = api.patch(f"{URL}/plan", json={"kind": "text"}).json()
     assert (back["kind"], back["choices"]) == ("text", [])
-    fields_of(api.patch(f"{URL}/plan", json={"kind": "choice"}))
+    assert list(fields_of(api.patch(f"{URL}/plan", json={"kind": "choice"}))) == ["body.choices"]
+    assert list(fields_of(api.patch(f"{URL}/plan", json={"choices": ["free"]}))) == ["body.choices"]
+    assert api.patch(f"{URL}/plan", json={"label": ""}).json()["label"] == "Plan"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "fitting"),
+    [
+        ("text", "2", ["text"]),
+        ("text", "1990-02-03", ["text", "date"]),
+        ("number", 1, ["number"]),
+        ("number", 2.5, ["number"]),
+        ("boolean", True, ["boolean"]),
+        ("boolean", False, ["boolean"]),
+        ("date", "1990-02-03", ["text", "date"]),
+    ],
+)
+def test_a_value_fits_the_same_kinds_on_every_database(
+    api: TestClient, kind: str, value: Any, fitting: list[str]
+) -> None:
+    define(api, "it", kind)
+    person = client(api, it=value)
+    for other in ("text", "number", "boolean", "date"):
+        status = api.patch(f"{URL}/it", json={"kind": other}).status_code
+        assert status == (200 if other in fitting else 409), other
+        if status == 200:
+            assert api.patch(f"{URL}/it", json={"kind": kind}).status_code == 200
+    assert api.get(f"/api/clients/{person['id']}").json()["custom_fields"] == {"it": value}
 
 
 def test_deleting_a_field_with_values_is_said_twice(
@@ -141,14 +171,46 @@ def test_there_is_an_end_to_fields(api: TestClient, monkeypatch: pytest.MonkeyPa
     assert "there are 1 custom fields, and 1 are possible" in more.json()["detail"]
 
 
-def test_templates_reckon_with_the_kinds(api: TestClient) -> None:
-    for key, kind in (("born", "date"), ("member", "boolean"), ("visits", "number")):
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{{ client.custom.born | date: "%d %B %Y" }}', "03 February 1990"),
+        ("{{ client.custom.born | date: '%Y' | plus: 40 }}", "2030"),
+        ("{% if client.custom.born < '1991-01-01' %}before{% endif %}", "before"),
+        ("{% if client.custom.member %}member{% else %}guest{% endif %}", "member"),
+        ("{% if client.custom.asked %}yes{% else %}no{% endif %}", "no"),
+        ("{% if client.custom.never %}yes{% else %}no{% endif %}", "no"),
+        ("{% if client.custom.visits > 2 %}{{ client.custom.visits | plus: 1 }}{% endif %}", "4"),
+        ("{{ client.custom.spent | times: 2 | round: 1 }}", "5.0"),
+        ("{{ client.custom.visits }} of {{ client.custom.spent }}", "3 of 2.5"),
+        ("{% case client.custom.plan %}{% when 'pro' %}Pro!{% endcase %}", "Pro!"),
+        ("{{ client.custom.2fa }}{{ client.custom['2fa'] }}", "sms" * 2),
+    ],
+)
+def test_templates_reckon_with_the_kinds(api: TestClient, text: str, shown: str) -> None:
+    values: dict[str, tuple[str, Any]] = {
+        "born": ("date", "1990-02-03"),
+        "member": ("boolean", True),
+        "asked": ("boolean", False),
+        "visits": ("number", 3),
+        "spent": ("number", 2.5),
+        "2fa": ("text", "sms"),
+    }
+    for key, (kind, _) in values.items():
         define(api, key, kind)
-    person = client(api, born="1990-02-03", member=True, visits=3)
-    text = (
-        '{{ client.custom.born | date: "%d %B %Y" }}, {% if client.custom.member %}member{% else %}guest{% endif %}, '
-        "{% if client.custom.visits > 2 %}{{ client.custom.visits | plus: 1 }}{% endif %}"
-    )
+    define(api, "plan", "choice", choices=["free", "pro"])
+    person = client(api, plan="pro", **{key: value for key, (_, value) in values.items()})
     template = created(api, "/api/templates", name="Card", channel="sms", text=text)
-    shown = api.post(f"/api/templates/{template['id']}/preview", json={"client_id": person["id"]}).json()
-    assert shown["text"] == "03 February 1990, member, 4"
+    answer = api.post(f"/api/templates/{template['id']}/preview", json={"client_id": person["id"]}).json()
+    assert answer["text"] == shown
+
+
+def test_a_template_warns_of_fields_that_are_not_defined(api: TestClient) -> None:
+    define(api, "city", "text")
+    made = created(api, "/api/templates", name="Card", channel="sms", text="{{ client.custom.citty }}")
+    assert made["warnings"] == ["client.custom.citty: there is no such custom field; did you mean 'city'?"]
+    url = f"/api/templates/{made['id']}"
+    assert api.get(url).json()["warnings"] == made["warnings"]
+    assert api.patch(url, json={"text": "{{ client.custom.city }}"}).json()["warnings"] == []
+    sample = {"sample": {"custom_fields": {"not_yet": "x"}}}
+    assert api.post(f"{url}/preview", json=sample).status_code == 200

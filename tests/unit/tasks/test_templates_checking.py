@@ -3,7 +3,7 @@
 import pytest
 
 from db.states import Channel
-from tasks.templates.checking import Draft, complete, problems_of, revised, variables_of
+from tasks.templates.checking import Draft, complete, problems_of, revised, variables_of, warnings_of
 
 HTML = "<p>Dear {{ client.first_name }}</p>"
 MADE = Draft("Hi", HTML, "Dear {{ client.first_name }}")
@@ -47,3 +47,19 @@ def test_variables_are_those_of_all_parts() -> None:
         "{{ client.email }}", "{{ client.custom.city }}", "{{ client.email }} {{ unsubscribe_url }}"
     )
     assert variables_of(draft) == ["client.custom.city", "client.email", "unsubscribe_url"]
+
+
+def test_a_custom_field_that_is_not_defined_is_a_warning_with_the_nearest_one() -> None:
+    source = "{{ client.custom.citty }} {{ client.custom['2fa'] }} {{ client.custom.plan.size }} {{ client.custom[client.email] }}"
+    used = variables_of(Draft("{{ client.first_name }}", source, "{{ unsubscribe_url }}"))
+    assert warnings_of(used, ("2fa", "city", "plan")) == [
+        "client.custom.citty: there is no such custom field; did you mean 'city'?"
+    ]
+    assert warnings_of(["client.custom.city"], ()) == [
+        "client.custom.city: there is no such custom field; there is none yet"
+    ]
+
+
+def test_a_warning_is_short_whatever_the_name() -> None:
+    [warning] = warnings_of(variables_of(Draft("", f"{{{{ client.custom['{'x' * 5000}'] }}}}", "")), ())
+    assert len(warning) < 200
