@@ -1,5 +1,6 @@
 """Connections, sessions and transactions. The outermost owner of a unit of work calls `Database.run`."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -7,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import uniform
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -47,11 +48,23 @@ def make_engine(url: str) -> Engine:
         if family == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         # Statements in errors and logs come without their values, which are clients' data.
-        engine = create_engine(parsed, hide_parameters=True, **engine_options(family))
+        engine = create_engine(
+            parsed, hide_parameters=True, json_serializer=_as_json, **engine_options(family)
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseUrlInvalid(str(error).split("\n")[0]) from error
     prepare_engine(engine)
     return engine
+
+
+def _as_json(value: Any) -> str:
+    """Without escapes, as the databases write JSON by themselves: MariaDB compares members of a document as text."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Half a surrogate pair, of a provider's event for example, is kept as an escape.
+        return json.dumps(value)
+    return text
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:

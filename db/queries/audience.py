@@ -126,5 +126,6 @@ def _is_empty(field: ClientField) -> ColumnElement[bool]:
         return func.coalesce(func.length(column), 0) == 0
     if field.member is not None and not _STORABLE_MEMBER.fullmatch(field.member):
         return literal(True)
-    value = json_text(column, f"$.{field.member}" if field.member else "$")
+    # In quotes: a key may begin with a digit.
+    value = json_text(column, f'$."{field.member}"' if field.member else "$")
     return or_(value.is_(None), value.in_(_EMPTY_JSON))
