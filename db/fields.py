@@ -72,6 +72,17 @@ def check_value(field: FieldType, value: Any) -> str | int | float | bool | None
             raise ValueRefused(f"one of these is needed: {', '.join(field.choices)}")
 
 
+def fits(field: FieldType | None, value: Any) -> bool:
+    """Whether the field, if there is one, takes the value."""
+    if field is None:
+        return False
+    try:
+        check_value(field, value)
+    except ValueRefused:
+        return False
+    return True
+
+
 def nearest(word: str, known: Collection[str]) -> str:
     """What to say after "there is no such thing": the nearest one there is, or the first of all."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -22,19 +22,25 @@ class Reversal:
 
 
 def revert(
-    current: Columns, before: Columns, after: Columns, *, identity: str, confirmed: Collection[str] = ()
+    current: Columns,
+    before: Columns,
+    after: Columns,
+    *,
+    identity: str,
+    confirmed: Collection[str] = (),
+    unfit: Collection[str] = (),
 ) -> Reversal:
     """What still holds what the import wrote gets its earlier value back; the rest stays.
 
     Tags that the import added are taken away, whatever else became of the others. An address that the client is recognised
-    by now stays, and so do consents that were `confirmed` since.
+    by now stays, and so do consents that were `confirmed` since, and custom fields whose earlier value is `unfit` by now.
     """
     done = Reversal()
     for name in after:
         if name == _TAGS:
             _revert_tags(done, current, before, after)
         elif name == _CUSTOM:
-            _revert_custom(done, current, before, after)
+            _revert_custom(done, current, before, after, unfit)
         elif current[name] == before[name]:
             continue
         elif current[name] != after[name] or current[name] == identity or name in confirmed:
@@ -89,12 +95,14 @@ def _revert_tags(done: Reversal, current: Columns, before: Columns, after: Colum
         done.changes[_TAGS] = tags
 
 
-def _revert_custom(done: Reversal, current: Columns, before: Columns, after: Columns) -> None:
+def _revert_custom(
+    done: Reversal, current: Columns, before: Columns, after: Columns, unfit: Collection[str]
+) -> None:
     members = dict(current[_CUSTOM])
     for key, value in after[_CUSTOM].items():
         if is_same(members.get(key), before[_CUSTOM][key]):
             continue
-        if not is_same(members.get(key), value):
+        if key in unfit or not is_same(members.get(key), value):
             done.kept.append(f"{_CUSTOM}.{key}")
         elif before[_CUSTOM][key] is None:
             del members[key]

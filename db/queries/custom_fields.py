@@ -52,7 +52,7 @@ def check_custom_fields(session: Session, values: Mapping[str, Any]) -> dict[str
     """
     if not values:
         return {}
-    known = _held_field_types(session, values)
+    known = hold_field_types(session, values)
     if len(known) < len(values):
         known = list_field_types(session) | known
     try:
@@ -67,7 +67,7 @@ def hold_custom_fields(session: Session, types: Mapping[str, FieldType]) -> None
     Raises:
         Invalid: `custom_fields.<key>` is gone by now, is of another kind, or has lost choices.
     """
-    now = _held_field_types(session, types) if types else {}
+    now = hold_field_types(session, types) if types else {}
     for key, then in types.items():
         if not _includes(now.get(key), then):
             raise Invalid(f"custom_fields.{key}", _CHANGED if key in now else _GONE)
@@ -77,8 +77,8 @@ def _includes(now: FieldType | None, then: FieldType) -> bool:
     return now is not None and now.kind is then.kind and set(then.choices) <= set(now.choices)
 
 
-def _held_field_types(session: Session, keys: Iterable[str]) -> dict[str, FieldType]:
-    """Those of the fields that there are, with shared locks."""
+def hold_field_types(session: Session, keys: Iterable[str]) -> dict[str, FieldType]:
+    """Those of the fields that there are. Until the transaction ends, nobody changes or deletes them; others may do the same."""
     columns = (CustomField.key, CustomField.kind, CustomField.choices)
     found = select(*columns).where(CustomField.key.in_(keys)).with_for_update(read=True)
     return {key: FieldType(key, kind, tuple(choices)) for key, kind, choices in session.execute(found)}

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.dialect import as_bytes, json_text, json_there
 from db.errors import Conflict, Invalid, NotFound
-from db.fields import FieldKind, FieldType, ValueRefused, check_value
+from db.fields import FieldKind, FieldType, fits
 from db.models import Client, CustomField
 from db.queries.custom_fields import check_room, label_of
 from db.queries.list_rules import list_rules_naming_field
@@ -154,7 +154,7 @@ def _check_stored(session: Session, before: FieldType, after: FieldType) -> None
     """Looks at each different value once. The values of a choice are named: they are nobody's own words."""
     unfit, words = 0, set()
     for stored, count in _stored_values(session, after.key):
-        if not _fits(after, stored):
+        if not fits(after, orjson.loads(stored)):
             unfit += count
             if before.kind is FieldKind.CHOICE:
                 words.add(str(orjson.loads(stored)))
@@ -176,11 +176,3 @@ def _stored_values(session: Session, key: str) -> Iterator[tuple[str | bytes, in
 
 def _clients_have(count: int) -> str:
     return "1 client has" if count == 1 else f"{count:,} clients have"
-
-
-def _fits(field: FieldType, stored: str | bytes) -> bool:
-    try:
-        check_value(field, orjson.loads(stored))
-    except ValueRefused:
-        return False
-    return True

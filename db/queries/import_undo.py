@@ -16,6 +16,7 @@ from sqlalchemy.types import Text
 
 from db.dialect import utc_now
 from db.errors import Conflict
+from db.fields import fits
 from db.models import (
     Client,
     ClientListMember,
@@ -27,6 +28,7 @@ from db.models import (
     MemberImportChunk,
     Message,
 )
+from db.queries.custom_fields import hold_field_types
 from db.queries.import_journal import (
     CHANNELS,
     IMPORTED,
@@ -123,9 +125,14 @@ def undo_changes(session: Session, import_id: int, *, limit: int) -> UndonePiece
     clients = _lock_clients(session, ids)
     journal = take_differences(session, import_id, ids)
     confirmed = _confirmed(session, import_id, ids)
+    unfit = _unfit(session, {key: before for key, (before, _) in journal.items()})
     reversals = {
         key: revert(
-            columns, *journal[key], identity=columns["identity_key"], confirmed=confirmed.get(key, ())
+            columns,
+            *journal[key],
+            identity=columns["identity_key"],
+            confirmed=confirmed.get(key, ()),
+            unfit=unfit.get(key, ()),
         )
         for key, columns in clients.items()
     }
@@ -137,7 +144,7 @@ def undo_changes(session: Session, import_id: int, *, limit: int) -> UndonePiece
         session,
         import_id,
         [
-            (key, name, "changed_since", "somebody has changed this value since; it was kept")
+            (key, name, "changed_since", "somebody has changed this value, or its field, since; it was kept")
             for key, found in reversals.items()
             for name in found.kept
         ],
@@ -213,6 +220,19 @@ def finish_undo(session: Session, import_id: int) -> MemberImport:
 
 
 _DELETED_AT_ONCE = 1_000
+
+
+def _unfit(session: Session, before: Mapping[int, Mapping[str, Any]]) -> dict[int, set[str]]:
+    """Of each client the custom fields whose earlier values do not fit what the fields are now. Holds the fields."""
+    customs = {key: columns.get("custom_fields") or {} for key, columns in before.items()}
+    names = {name for values in customs.values() for name in values}
+    fields = hold_field_types(session, names) if names else {}
+    return {
+        key: {
+            name for name, value in values.items() if value is not None and not fits(fields.get(name), value)
+        }
+        for key, values in customs.items()
+    }
 
 
 def _hold(session: Session, import_id: int) -> MemberImport:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.dialect import utc_in
 from db.engine import Database
 from db.errors import Conflict, NotFound
+from db.fields import FieldKind
 from db.models import (
     Client,
     ClientList,
@@ -21,7 +22,7 @@ from db.models import (
     MemberImportChunk,
     Message,
 )
-from db.queries import import_undo, imports
+from db.queries import field_definitions, import_undo, imports
 from db.queries.import_undo import request_undo
 from db.queries.imports import list_undispatched_imports, requeue_import, start_import
 from db.states import Channel, Consent, ImportState, MessageState
@@ -114,6 +115,19 @@ class TestClients:
         assert [(name, reason) for _, _, name, reason in noted(database, import_id)] == [
             ("first_name", "changed_since"),
             ("custom_fields.city", "changed_since"),
+        ]
+
+    def test_a_value_that_its_field_takes_no_more_is_not_brought_back(self, database: Database) -> None:
+        imported(database, "a@x.ie,,Aine,,Cork,,", "b@x.ie,,Bob,,Sligo,,")
+        import_id = imported(database, "a@x.ie,,Áine,,Sligo,5,", "b@x.ie,,,,Galway,,")
+        choice = {"kind": FieldKind.CHOICE, "choices": ["Sligo", "Galway"]}
+        database.run(lambda s: field_definitions.update_custom_field(s, "city", choice))
+        undone(database, import_id)
+        assert client(database, "a@x.ie").custom_fields == {"city": "Sligo"}
+        assert client(database, "a@x.ie").first_name == "Aine"
+        assert client(database, "b@x.ie").custom_fields == {"city": "Sligo"}
+        assert [(name, reason) for _, _, name, reason in noted(database, import_id)] == [
+            ("custom_fields.city", "changed_since")
         ]
 
     def test_a_client_who_was_deleted_since_is_no_matter(self, database: Database) -> None:
