@@ -62,7 +62,9 @@ def _as_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # Half a surrogate pair, of a provider's event for example, is kept as an escape.
+    except (
+        UnicodeEncodeError
+    ):  # Half a surrogate pair, of a provider's event for example, is kept as an escape.
         return json.dumps(value)
     return text
 
