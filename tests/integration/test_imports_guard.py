@@ -182,10 +182,12 @@ class TestPolicies:
             "a@x.ie,0871234567,Ann,yes,",
             "a@x.ie,,Anna,,yes",
             "b@x.ie,,Rob,,",
+            "c@x.ie,,Cat,,",
+            "c@x.ie,,Kate,,",
         )
-        for chunk_rows in (1, 2, 5):
+        for chunk_rows in (1, 2, 7):
             database.run(lambda s: s.execute(Client.__table__.delete()))  # type: ignore[attr-defined]
-            run(database, store(database, COLUMNS, "a@x.ie,,,,"))
+            run(database, store(database, COLUMNS, "a@x.ie,,,,", "c@x.ie,,Cat,,"))
             report = run(database, store(database, COLUMNS, *rows, policy=policy), chunk_rows=chunk_rows)
             values = [
                 (each.first_name, each.phone, each.email_consent, each.sms_consent)

@@ -230,6 +230,21 @@ class TestPhones:
                 assert is_valid(str(code), national) == phonenumbers.is_valid_number(number)
 
     @pytest.mark.parametrize(
+        ("text", "region"),
+        # A zero behind the international prefix, of which 0 is one in Cape Verde; no number, a country code alone.
+        [
+            ("00601546012345", "CV"),
+            ("+0353871234567", "IE"),
+            ("00", "IE"),
+            ("+353", "IE"),
+            ("(", "IE"),
+            ("0", "DE"),
+        ],
+    )
+    def test_so_it_is_at_the_edges_of_prefixes(self, text: str, region: str) -> None:
+        assert ours(text, region) == verdict(text, region)
+
+    @pytest.mark.parametrize(
         ("text", "e164"),
         [
             ("087 123 4567", "+353871234567"),
