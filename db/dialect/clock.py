@@ -1,0 +1,45 @@
+"""The database's own clock."""
+
+from typing import Any
+
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from db.types import UTCDateTime
+
+
+class utc_now(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
+    """The database's own clock, in UTC with microseconds. Leases never trust a worker's clock."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+class utc_in(FunctionElement[Any]):  # noqa: N801
+    """The database's clock plus a number of seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "sqlite")
+def _now_sqlite(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    # strftime gives milliseconds; the padding keeps the text comparable with what SQLAlchemy writes.
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+@compiles(utc_now)
+def _now_mysql(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(UTC_TIMESTAMP(6))"
+
+
+@compiles(utc_in, "sqlite")
+def _in_sqlite(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
+
+
+@compiles(utc_in)
+def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
