@@ -42,7 +42,7 @@ def list_duplicates(session: Session, by: DuplicateBy, *, after: int, limit: int
     """Groups by their value; the cursor is the id of a client of the last one.
 
     Phones and external ids are read along their indexes, from where the last page ended. Names have none that could be used:
-    each page reads all clients (about a second for a million). Who has only one of both names is in no group.
+    each page reads all clients (about five seconds for a million). Who has only one of both names is in no group.
 
     Raises:
         Invalid: the client that the cursor names is gone.
