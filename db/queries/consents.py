@@ -16,6 +16,7 @@ from db.queries.pages import Page
 from db.states import Channel, Consent
 
 SOURCE_CHARACTERS = 60
+_LOG = ConsentChange.metadata.tables[ConsentChange.__tablename__]
 CONSENTS = {"email_consent": Channel.EMAIL, "sms_consent": Channel.SMS}
 
 
@@ -80,7 +81,7 @@ def log_said(session: Session, said: Iterable[SaidByAddress]) -> None:
         ]
         if rows:
             # Ignored is also a client who was deleted since they were looked up.
-            session.execute(insert_ignore(ConsentChange.__table__), rows)
+            session.execute(insert_ignore(_LOG), rows)
 
 
 Line = tuple[int, datetime, Consent, str]
