@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -61,7 +61,7 @@ def list_consents(database: DatabaseDep, client_id: ItemId, page: PageDep) -> Pa
 
 @router.get("/lists", responses=responses(404))
 def list_lists(database: DatabaseDep, client_id: ItemId) -> MembershipsOut:
-    """The lists the client is on now, static and dynamic."""
+    """The lists the client is on now, static and dynamic; `unasked` is how many dynamic lists beyond the first 100 were not asked."""
     with database.reading() as session:
         found = client_history.list_memberships(session, client_id)
     return MembershipsOut(
@@ -73,8 +73,9 @@ def list_lists(database: DatabaseDep, client_id: ItemId) -> MembershipsOut:
                 added_at=each.added_at,
                 import_id=each.import_id,
             )
-            for each in found
-        ]
+            for each in found.items
+        ],
+        unasked=found.unasked,
     )
 
 
@@ -90,6 +91,6 @@ def _place(cursor: str) -> Place:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None or not 0 <= int(key) < 2**63 or not 0 <= int(place) < 100:
             raise ValueError(text)
-        return Place(moment, int(place), int(key))
-    except (ValueError, binascii.Error) as error:
+        return Place(moment.astimezone(UTC), int(place), int(key))
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise bad_parameter("cursor", "is none that this route gave; begin again without it") from error

@@ -103,6 +103,7 @@ def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> 
             active=False,
             scope=found.scope,
             evidence=found.evidence,
+            is_said=False,  # By us, and not by the owner of the address.
         )
         is_lifted = found.reason is SuppressionReason.ERASED and found.active
         suppressions.apply_suppressions(session, [change])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from api.schemas.base import Output
-from db.states import Channel, Consent, ListKind
+from db.states import Channel, Consent, ListKind, MessageState
 
 
 class _Entry(Output):
@@ -72,7 +72,7 @@ class MessageEntry(_Entry):
     flow_id: int
     step: int
     channel: Channel
-    state: str
+    state: MessageState
     reason: str | None
     feedback: list[str]
 
@@ -130,5 +130,8 @@ class MembershipOut(Output):
 
 
 class MembershipsOut(Output):
+    """All of them on one page. `unasked` is how many dynamic lists there are beyond the first 100, which were not asked."""
+
     items: list[MembershipOut]
+    unasked: int
     next_cursor: None = None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Stri
 
 from api.schemas.base import ONE_LINE, Email, Input, Output, Phone, check_text
 from db.fields import KEY, MAX_TEXT_CHARACTERS
+from db.queries.import_journal import IMPORTED, UNDONE
 from db.states import Consent
 
 MAX_TAGS = 50
@@ -68,6 +69,16 @@ def _is_past(moment: datetime) -> datetime:
     return moment
 
 
+def _is_no_import(source: str) -> str:
+    # An undoing asks whether a consent was given by a file, or by the client since: it goes by how the source begins.
+    for start in (IMPORTED, UNDONE):
+        if source.lower().startswith(start):
+            raise ValueError(
+                f"only imports write '{start}...'; say it in other words, such as 'file of the fair'"
+            )
+    return source
+
+
 TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Dublin"]), AfterValidator(_time_zone)]
 Locale = Annotated[
     str,
@@ -103,7 +114,10 @@ class ConsentIn(Input):
     """Where the consents in this request come from: kept in the client's log of consents."""
 
     source: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), ONE_LINE
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=60),
+        ONE_LINE,
+        AfterValidator(_is_no_import),
     ] = Field(examples=["sign-up form"])
     wording: (
         Annotated[str, Field(max_length=2000, description="What the client agreed to, in its words.")] | None

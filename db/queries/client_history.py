@@ -276,8 +276,16 @@ class Membership:
     import_id: int | None
 
 
-def list_memberships(session: Session, client_id: int) -> list[Membership]:
-    """The static lists the client is on, and the dynamic ones (of at most `MAX_DYNAMIC_LISTS`) whose rules choose it now.
+@dataclass(frozen=True)
+class Memberships:
+    """The lists of a client; `unasked` is how many dynamic lists there are beyond those whose rules were asked."""
+
+    items: list[Membership]
+    unasked: int
+
+
+def list_memberships(session: Session, client_id: int) -> Memberships:
+    """The static lists the client is on, and the dynamic ones (of the first `MAX_DYNAMIC_LISTS`) whose rules choose it now.
 
     Raises:
         NotFound, Merged: there is no such client (any more).
@@ -289,15 +297,14 @@ def list_memberships(session: Session, client_id: int) -> list[Membership]:
         .where(ClientListMember.client_id == client_id)
         .order_by(ClientList.id)
     )
+    is_dynamic = ClientList.kind == ListKind.DYNAMIC
     dynamic = session.scalars(
-        select(ClientList)
-        .where(ClientList.kind == ListKind.DYNAMIC)
-        .order_by(ClientList.id)
-        .limit(MAX_DYNAMIC_LISTS)
+        select(ClientList).where(is_dynamic).order_by(ClientList.id).limit(MAX_DYNAMIC_LISTS)
     ).all()
     found = [Membership(*row) for row in static]
     found += [Membership(each, None, None) for each in dynamic if _is_on(session, each, client_id)]
-    return found
+    count = session.scalars(select(func.count()).select_from(ClientList).where(is_dynamic)).one()
+    return Memberships(found, count - len(dynamic))
 
 
 def _is_on(session: Session, client_list: ClientList, client_id: int) -> bool:

@@ -233,6 +233,8 @@ def refuse_erased(session: Session, hashes: Mapping[Channel, str]) -> None:
     Raises:
         Conflict: names the field, and the way out.
     """
+    if not hashes:
+        return
     hold_gate(session, alone=False)
     for channel, hashed in hashes.items():
         if list_erased(session, channel, [hashed]):

@@ -17,7 +17,7 @@ from db.queries.ledger import SUPPRESSION_GATE
 from db.queries.pages import Page, page_of
 from db.states import Channel, Consent, SuppressionReason
 
-# What people say themselves. A bounce is no word of theirs, and what an operator does by hand is in his name.
+# What people say themselves. A bounce is no word of theirs.
 _SAID = (
     SuppressionReason.UNSUBSCRIBE,
     SuppressionReason.ONE_CLICK,
@@ -28,7 +28,10 @@ _SAID = (
 
 @dataclass(frozen=True)
 class SuppressionChange:
-    """A wish about an address: suppress it (`active`) or lift the suppression of the same reason."""
+    """A wish about an address: suppress it (`active`) or lift the suppression of the same reason.
+
+    `is_said` when its owner says so now, and had not said so before: it is logged as their consent then.
+    """
 
     channel: Channel
     address: str
@@ -38,6 +41,7 @@ class SuppressionChange:
     active: bool = True
     scope: int = EVERYWHERE
     evidence: str | None = None
+    is_said: bool = True
 
 
 def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -> None:
@@ -50,7 +54,7 @@ def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -
     lock_gate(session)
     for change in sorted(changes, key=lambda c: (c.channel, c.address, c.scope, c.reason)):
         _apply(session, change)
-    log_said(session, [_said(change) for change in changes if change.reason in _SAID])
+    log_said(session, [_said(each) for each in changes if each.is_said and each.reason in _SAID])
 
 
 def _said(change: SuppressionChange) -> SaidByAddress:

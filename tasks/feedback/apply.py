@@ -20,7 +20,7 @@ from db.queries.feedback import (
     find_messages,
     insert_events,
 )
-from db.queries.suppressions import SuppressionChange, apply_suppressions, hold_gate
+from db.queries.suppressions import SuppressionChange, apply_suppressions, find_suppression, hold_gate
 from db.states import Channel, Feedback, InboxState, SuppressionReason
 from tasks.feedback.erased import Parsed, find_erased, redact
 from tasks.feedback.meaning import SUPPRESSIONS, bits_of
@@ -87,7 +87,9 @@ def unsubscribe_message(
             raise NotFound("message", reference)
         if message.address is not None:  # Who was erased is suppressed already.
             change = SuppressionChange(message.channel, message.address, reason, datetime.now(UTC), source)
-            apply_suppressions(session, [change])
+            stored = find_suppression(session, change)
+            is_news = stored is None or not stored.active
+            apply_suppressions(session, [replace(change, is_said=is_news)])
             insert_events(session, [_own_row(reference, message, source)])
         apply_feedback(session, {message.id: Feedback.UNSUBSCRIBED})
 

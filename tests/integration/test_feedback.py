@@ -12,13 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, and_, func, select
+from sqlalchemy.event import listen
 
 from api.app import create_app
 from db.engine import Database, get_database
-from db.models import Event, FlowExecution, Message, Unsubscribed, WebhookDelivery
+from db.models import ConsentChange, Event, FlowExecution, Message, Unsubscribed, WebhookDelivery
 from db.queries import ledger, webhooks
 from db.queries.stats import get_counts, recount
 from db.queries.suppressions import is_suppressed
+from db.queries.tokens import create_token
 from db.states import Channel, Feedback, InboxState
 from settings import get_settings
 from tasks.feedback.apply import apply_waiting
@@ -133,7 +135,13 @@ def picture(database: Database, execution: FlowExecution) -> Any:
             ).order_by(Unsubscribed.address, Unsubscribed.reason)
         ).all()
         events = s.scalar(select(func.count()).select_from(Event))
-    return counts, [tuple(row) for row in messages], [tuple(row) for row in suppressed], events
+        said = s.execute(
+            select(
+                ConsentChange.client_id, ConsentChange.consent, ConsentChange.source, ConsentChange.given_at
+            )
+        ).all()
+    words = sorted(tuple(row) for row in said)
+    return counts, [tuple(row) for row in messages], [tuple(row) for row in suppressed], events, words
 
 
 def count_stored(database: Database) -> int:
@@ -153,7 +161,8 @@ def test_signed_events_reach_ledger_stats_and_suppressions(
     ]
     assert post_events(client, key, events).status_code == 204
     applied(database)
-    counts, messages, suppressed, stored = picture(database, execution)
+    counts, messages, suppressed, stored, said = picture(database, execution)
+    assert said == []  # A bounce is nobody's word.
     numbers = {
         name: counts.messages[name]
         for name in ("delivered", "opened", "machine_opened", "clicked", "bounced")
@@ -227,6 +236,7 @@ def test_any_order_and_any_number_of_copies_give_the_same(engine: Engine, seed: 
     store(database, events)
     apply_waiting(database)
     expected = picture(database, execution)
+    assert len(expected[4]) == sum(each["event"] in kinds[5:] for each in events)
     for _ in range(3):
         again = events * 2
         chance.shuffle(again)
@@ -316,6 +326,10 @@ def test_stop_suppresses_sms_and_start_lifts_it(client: TestClient, database: Da
     assert (counts.sms["replied"], counts.sms["opted_out"]) == (1, 1)
     reply("START")
     assert not is_stopped()
+    assert words_of(database) == [
+        ("denied", "stop: sendmode opt_out"),
+        ("granted", "stop lifted: sendmode opt_in"),
+    ]
 
 
 def test_an_unsubscribe_link_changes_nothing_until_it_is_posted(
@@ -338,8 +352,56 @@ def test_an_unsubscribe_link_changes_nothing_until_it_is_posted(
     assert is_out()
     counts, *_ = picture(database, execution)
     assert counts.messages["unsubscribed"] == 1
+    # However often the link is followed, it is one word of the client's.
+    assert words_of(database) == [("denied", "one_click: unsubscribe link")]
     # Segments find it as an event of the client, once.
     assert events_of_clients(database) == [("ics", "unsubscribe", ids[0])]
+
+
+def test_only_the_client_says_yes_again_and_not_who_lifts_the_suppression(
+    client: TestClient, database: Database
+) -> None:
+    execution, ids = sent(database)
+    link = unsubscribe_url("", secret_key(get_settings()), f"{execution.uid}-{ids[0]}")
+    secret = database.run(lambda s: create_token(s, "ada"))[0]
+    client.headers["Authorization"] = f"Bearer {secret}"
+    for _ in range(2):
+        assert client.post(link).status_code == 200
+        [found] = client.get("/api/unsubscribed").json()["items"]
+        assert client.delete(f"/api/unsubscribed/{found['id']}").status_code == 204
+    # Unsubscribed again after it was lifted is said again.
+    assert words_of(database) == [("denied", "one_click: unsubscribe link")] * 2
+    store(
+        database, [event(execution, ids[0], "unsubscribe"), event(execution, ids[0], "group_resubscribe", 1)]
+    )
+    apply_waiting(database)
+    assert words_of(database)[2:] == [
+        ("denied", "unsubscribe: sendgrid unsubscribe"),
+        ("granted", "unsubscribe lifted: sendgrid group_resubscribe"),
+    ]
+
+
+def test_what_many_say_at_once_is_logged_in_as_many_statements_as_for_one(engine: Engine) -> None:
+    database = Database(engine)
+    execution, ids = sent(database, clients=40)
+    statements: list[str] = []
+    listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    def logging(some: list[int]) -> int:
+        store(database, [event(execution, each, "spamreport") for each in some])
+        statements.clear()
+        apply_waiting(database)
+        return sum("consent_log" in each or "clients.email IN" in each for each in statements)
+
+    assert logging(ids[:1]) == logging(ids[1:]) == 3
+    assert len(words_of(database)) == 40
+
+
+def words_of(database: Database) -> list[tuple[str, str]]:
+    """Consent and source of what is in the log, in the order it was written."""
+    with database.reading() as s:
+        rows = s.execute(select(ConsentChange.consent, ConsentChange.source).order_by(ConsentChange.id))
+        return [(row[0], row[1]) for row in rows]
 
 
 def events_of_clients(database: Database) -> list[tuple[str, str, int | None]]:
