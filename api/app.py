@@ -36,6 +36,7 @@ from api.routers import (
 from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
+from tasks.feedback.inbox import Inbox
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -69,14 +70,17 @@ FORM_OVERHEAD_BYTES = 64 * 1024
 
 @asynccontextmanager
 async def _applying(app: FastAPI) -> AsyncIterator[None]:
-    """Webhooks are applied by one thread of this process, for as long as it runs."""
-    applier = Applier(get_database())
-    app.state.applier = applier
+    """Webhooks are stored and applied by threads of this process, for as long as it runs."""
+    applier = Applier(get_database(), threads=get_settings().webhook_appliers)
+    inbox = Inbox(get_database())
+    app.state.applier, app.state.inbox = applier, inbox
+    inbox.start()
     applier.start()
     applier.notify()
     try:
         yield
     finally:
+        await run_in_threadpool(inbox.stop)
         await run_in_threadpool(applier.stop)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db.dialect import engine_options, is_retryable, prepare_engine
+from db.dialect import engine_options, is_outage, is_retryable, prepare_engine
 from db.errors import DatabaseUrlInvalid
 from settings import get_settings
 
@@ -24,6 +24,7 @@ __all__ = [
     "DatabaseOutage",
     "Session",
     "get_database",
+    "is_outage",
     "make_engine",
     "session_factory",
 ]

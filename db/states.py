@@ -116,6 +116,7 @@ class SuppressionReason(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     ONE_CLICK = "one_click"
     BOUNCE = "bounce"
+    SOFT_BOUNCES = "soft_bounces"
     SPAM_REPORT = "spam_report"
     STOP = "stop"
     MANUAL = "manual"
@@ -126,7 +127,9 @@ class Feedback(IntFlag):
     """What providers reported about one message, as a set of bits.
 
     A union is commutative, associative and idempotent, so any order and any number of copies of the same events
-    leave the same value: that is the whole proof of "order-free".
+    leave the same value: that is the proof of "order-free". Only the four bits of `ENGAGEMENT` are no union: who opened
+    and clicked, a person or a machine, is told from all stored events of the message together
+    (`tasks/feedback/labels.py`), and the same set of events gives the same answer in any order.
     """
 
     PROCESSED = 1
@@ -145,11 +148,47 @@ class Feedback(IntFlag):
     REJECTED = 8192
     REPLIED = 16384
     OPTED_OUT = 32768
+    MACHINE_CLICKED = 65536
 
     @property
     def words(self) -> list[str]:
         """The names of the set bits in the order of a message's life, e.g. `["processed", "delivered"]`."""
         return [bit.name.lower() for bit in Feedback if bit in self and bit.name]
+
+
+ENGAGEMENT = Feedback.OPENED | Feedback.MACHINE_OPENED | Feedback.CLICKED | Feedback.MACHINE_CLICKED
+
+
+class Breakdown(StrEnum):
+    """By what the counts of an execution are told apart: the column of `stats` whose messages or events the reasons add up to."""
+
+    EXCLUDED = "excluded"
+    BOUNCED = "bounced"
+    BLOCKED = "blocked"
+    DROPPED = "dropped"
+
+
+class UnsubscribeScope(StrEnum):
+    """What the link in a flow's messages ends by one click: everything, or this flow only."""
+
+    EVERYWHERE = "everywhere"
+    FLOW = "flow"
+
+
+class WebhookProblem(StrEnum):
+    """Why an event was not applied: nobody can read it, applying it failed, or its message is not known (yet)."""
+
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+    UNMATCHED = "unmatched"
+
+
+class WebhookEventState(StrEnum):
+    """`GONE`: what the webhook said is not stored any more, since its client was erased or it was kept for long enough."""
+
+    OPEN = "open"
+    APPLIED = "applied"
+    GONE = "gone"
 
 
 class InboxState(StrEnum):

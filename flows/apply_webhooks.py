@@ -2,9 +2,10 @@
 
 from prefect import flow
 
-from tasks.feedback.jackets import apply_inbox
+from tasks.feedback.jackets import apply_inbox, forget_webhooks, replay_events
 
 
 @flow(name="apply-webhooks", persist_result=False)
 def apply_webhooks() -> dict[str, int]:
-    return {"applied": apply_inbox()}
+    """Runs every minute: what waits in the inbox, then events that could not be applied before, then what is too old to keep."""
+    return {"applied": apply_inbox(), "replayed": replay_events(), "forgotten": forget_webhooks()}

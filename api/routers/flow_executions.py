@@ -10,7 +10,8 @@ from api.schemas.base import PageOut
 from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut
 from db.engine import Database
 from db.queries import executions, webhooks
-from db.queries.stats import find_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import find_counts
 from db.queries.unknown import find_oldest_unknown
 from db.states import ExecutionState, MessageState
 from tasks.orchestration.sync import dispatch_execution
@@ -55,7 +56,7 @@ def get_stats(
             execution_id=execution_id,
             messages=counts.messages,
             sms=counts.sms,
-            exclusions=executions.count_exclusions(session, execution_id),
+            exclusions=counts.exclusions,
             oldest_unknown_seconds=oldest,
             webhooks_waiting=webhooks.count_unapplied(session),
             is_equal_to_recount=counts == recount(session, execution_id) if verify else None,

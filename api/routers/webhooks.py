@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
-from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import DatabaseDep, SettingsDep
+from api.dependencies import SettingsDep
 from api.errors import WebhookRefused, responses
-from db.engine import Database
-from db.queries.webhooks import insert_delivery
+from db.engine import DatabaseError
+from db.queries.webhooks import NewDelivery
 from settings import Settings
 from tasks.feedback.applier import Applier
+from tasks.feedback.inbox import Inbox, InboxFull
 from tasks.feedback.sources import Source
 from tasks.providers import sendgrid_events, sendmode_events
 
@@ -30,40 +30,46 @@ def get_applier(request: Request) -> Applier:
     return applier
 
 
+def get_inbox(request: Request) -> Inbox:
+    """The inbox of this process; see `api/app.py`."""
+    inbox: Inbox = request.app.state.inbox
+    return inbox
+
+
 ApplierDep = Annotated[Applier, Depends(get_applier)]
+InboxDep = Annotated[Inbox, Depends(get_inbox)]
+_REFUSALS = responses(401, 403, 413, 503)
 
 
-@router.post("/sendgrid", status_code=204, response_class=Response, responses=responses(401, 403))
-async def sendgrid(
-    request: Request, database: DatabaseDep, settings: SettingsDep, applier: ApplierDep
-) -> Response:
+@router.post("/sendgrid", status_code=204, response_class=Response, responses=_REFUSALS)
+async def sendgrid(request: Request, settings: SettingsDep, inbox: InboxDep, applier: ApplierDep) -> Response:
     """SendGrid's Event Webhook, signed (ECDSA)."""
     body = await request.body()
     _verify_sendgrid(settings, request, body)
-    await _receive(database, applier, request, Source.SENDGRID, body)
+    await _receive(inbox, applier, request, Source.SENDGRID, body)
     return Response(status_code=204)
 
 
 async def sendmode_delivery(
     request: Request,
-    database: DatabaseDep,
     settings: SettingsDep,
+    inbox: InboxDep,
     applier: ApplierDep,
     secret: str | None = None,
 ) -> PlainTextResponse:
     """A delivery report of Sendmode; answered with the word that Sendmode waits for."""
-    return await _sendmode(request, database, settings, applier, Source.SENDMODE_DELIVERY, secret)
+    return await _sendmode(request, settings, inbox, applier, Source.SENDMODE_DELIVERY, secret)
 
 
 async def sendmode_reply(
     request: Request,
-    database: DatabaseDep,
     settings: SettingsDep,
+    inbox: InboxDep,
     applier: ApplierDep,
     secret: str | None = None,
 ) -> PlainTextResponse:
     """A reply to an SMS."""
-    return await _sendmode(request, database, settings, applier, Source.SENDMODE_REPLY, secret)
+    return await _sendmode(request, settings, inbox, applier, Source.SENDMODE_REPLY, secret)
 
 
 def _add_sendmode(path: str, endpoint: Callable[..., Any]) -> None:
@@ -75,7 +81,7 @@ def _add_sendmode(path: str, endpoint: Callable[..., Any]) -> None:
                 endpoint,
                 methods=[method],
                 response_class=PlainTextResponse,
-                responses=responses(401, 403),
+                responses=_REFUSALS,
                 operation_id=f"{endpoint.__name__}_{method.lower()}{'_by_secret' if suffix else ''}",
             )
 
@@ -86,31 +92,25 @@ _add_sendmode("/sendmode/reply", sendmode_reply)
 
 async def _sendmode(
     request: Request,
-    database: Database,
     settings: Settings,
-    applier: ApplierDep,
+    inbox: Inbox,
+    applier: Applier,
     source: Source,
     secret: str | None,
 ) -> PlainTextResponse:
     body = await request.body()
     _verify_sendmode(settings, request, body, secret)
-    await _receive(database, applier, request, source, body)
+    await _receive(inbox, applier, request, source, body)
     return PlainTextResponse("True")
 
 
-async def _receive(
-    database: Database, applier: ApplierDep, request: Request, source: Source, body: bytes
-) -> None:
+async def _receive(inbox: Inbox, applier: Applier, request: Request, source: Source, body: bytes) -> None:
     """Commit the raw webhook; it is applied behind the answer."""
     content_type = request.headers.get("content-type", "")
-    query = request.url.query
-
-    def store() -> int:
-        return database.run(
-            lambda s: insert_delivery(s, source=source, body=body, content_type=content_type, query=query)
-        )
-
-    await run_in_threadpool(store)
+    try:
+        await inbox.store(NewDelivery(source, body, content_type, request.url.query))
+    except (InboxFull, DatabaseError) as error:
+        raise WebhookRefused(503, "the webhook was not stored: send it again") from error
     applier.notify()
 
 

@@ -1,8 +1,8 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import utc_in, utc_now
+from db.dialect.clock import to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
-from db.dialect.connections import engine_options, is_retryable, prepare_engine, time_limit
+from db.dialect.connections import engine_options, is_outage, is_retryable, prepare_engine, time_limit
 from db.dialect.documents import (
     JsonText,
     as_json,
@@ -18,6 +18,7 @@ from db.dialect.documents import (
 )
 from db.dialect.statements import (
     MYSQL,
+    add_up,
     gathered,
     ignoring,
     insert_ignore,
@@ -36,6 +37,7 @@ from db.dialect.texts import as_bytes, as_name, begins_with, bytes_text, folded,
 __all__ = [
     "MYSQL",
     "JsonText",
+    "add_up",
     "as_bytes",
     "as_json",
     "as_name",
@@ -48,6 +50,7 @@ __all__ = [
     "ignoring",
     "insert_ignore",
     "is_not_true",
+    "is_outage",
     "is_retryable",
     "json_arrays",
     "json_boolean",
@@ -68,6 +71,7 @@ __all__ = [
     "share_lock",
     "time_limit",
     "to_bytes_text",
+    "to_minute",
     "update_from",
     "utc_in",
     "utc_now",

@@ -43,3 +43,21 @@ def _in_sqlite(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(utc_in)
 def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
+
+
+class to_minute(FunctionElement[Any]):  # noqa: N801
+    """A moment without its seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(to_minute, "sqlite")
+def _minute_sqlite(element: to_minute, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(strftime('%Y-%m-%d %H:%M:00.000000', {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(to_minute)
+def _minute_mysql(element: to_minute, compiler: SQLCompiler, **kw: Any) -> str:
+    moment = compiler.process(element.clauses, **kw)
+    return f"({moment} - INTERVAL (SECOND({moment}) * 1000000 + MICROSECOND({moment})) MICROSECOND)"

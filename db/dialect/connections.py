@@ -22,6 +22,14 @@ from db.segments.texts import fold
 
 # 1020 record changed since last read (MariaDB >= 11.6.2), 1205 lock wait time-out, 1213 deadlock.
 _RETRYABLE_MYSQL = {1020, 1205, 1213}
+# Too many connections, shutting down, table or disk full, crashed, read-only; no server, gone, lost.
+_OUTAGES = {1040, 1053, 1021, 1114, 1194, 1290, 1836, 2002, 2003, 2006, 2013, 2014, 2055}
+_SQLITE_OUTAGES = (
+    "unable to open database file",
+    "disk I/O error",
+    "database or disk is full",
+    "readonly database",
+)
 # What ends a statement that reached its time limit: MariaDB, MySQL, SQLite.
 _TIMED_OUT = {1969, 3024, "interrupted"}
 _SQLITE_STEPS = 10_000
@@ -78,6 +86,18 @@ def is_retryable(error: BaseException) -> bool:
     return code in _RETRYABLE_MYSQL
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the database is away, full or busy: the same work may succeed later, whatever it is."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or is_retryable(error):
+        return True
+    if any(words in str(error.orig) for words in _SQLITE_OUTAGES):
+        return True
+    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return code in _OUTAGES
+
+
 def engine_options(url_name: str) -> dict[str, Any]:
     """Arguments of `create_engine` for the database family of the URL."""
     if url_name == "sqlite":
@@ -101,6 +121,11 @@ def engine_options(url_name: str) -> dict[str, Any]:
     }
 
 
+def _unhex(text: str | None) -> bytes | None:
+    """SQLite has it since 3.41."""
+    return None if text is None else bytes.fromhex(text)
+
+
 def prepare_engine(engine: Engine) -> None:
     """Set what SQLite needs on each connection and transaction; nothing to do for the servers."""
     if engine.dialect.name != "sqlite":
@@ -119,6 +144,7 @@ def prepare_engine(engine: Engine) -> None:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
         connection.create_function("ics_fold", 1, _fold, deterministic=True)
+        connection.create_function("UNHEX", 1, _unhex, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:

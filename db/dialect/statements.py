@@ -1,6 +1,6 @@
 """Parts of statements: rows from JSON, updates from them, locks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -11,6 +11,7 @@ from sqlalchemy import (
     insert,
     text,
 )
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import TableClause
 
@@ -26,6 +27,18 @@ def insert_ignore(target: TableClause | type[Any]) -> Insert:
     for name in MYSQL:
         statement = statement.prefix_with("IGNORE", dialect=name)
     return statement.prefix_with("OR IGNORE", dialect="sqlite")
+
+
+def add_up(session: Session, target: type[Any], rows: Sequence[Mapping[str, Any]], column: str) -> Insert:
+    """An INSERT of rows whose `column` is added to that of the row that has their primary key, where there is one."""
+    table = target.__table__
+    if session.get_bind().dialect.name == "sqlite":
+        lite = sqlite.insert(table).values(rows)
+        return lite.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={column: table.c[column] + lite.excluded[column]}
+        )
+    statement = mysql.insert(table).values(rows)
+    return statement.on_duplicate_key_update({column: table.c[column] + statement.inserted[column]})
 
 
 def json_rows(dialect: Dialect, parameter: str, columns: Mapping[str, str]) -> str:

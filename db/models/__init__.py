@@ -10,11 +10,19 @@ from db.models.clients import (
     FormerMember,
 )
 from db.models.executions import Batch, ExecutionStep, FlowExecution, Message
-from db.models.feedback import Event, SendmodeStats, Stats, WebhookDelivery
+from db.models.feedback import (
+    Event,
+    SendmodeStats,
+    Stats,
+    StatsMinute,
+    StatsReason,
+    WebhookDelivery,
+    WebhookEvent,
+)
 from db.models.flows import Flow, FlowSchedule, FlowStep
 from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberImport, MemberImportChunk
 from db.models.operations import ApiToken, Approval, BulkOperation, FailedJob, RateLimit
-from db.models.suppressions import Gate, Unsubscribed
+from db.models.suppressions import Gate, Unsubscribed, UnsubscribedChange
 from db.models.templates import Template, TemplateVersion
 
 __all__ = [
@@ -46,8 +54,12 @@ __all__ = [
     "RateLimit",
     "SendmodeStats",
     "Stats",
+    "StatsMinute",
+    "StatsReason",
     "Template",
     "TemplateVersion",
     "Unsubscribed",
+    "UnsubscribedChange",
     "WebhookDelivery",
+    "WebhookEvent",
 ]

@@ -18,7 +18,8 @@ class FlowExecution(Base):
 
     `uid` makes message references unique across installations. `attempt` counts the Prefect runs that were asked
     for; `dispatched_at` is when Prefect took the last one. `heartbeat_at` is renewed by the run that works on it.
-    `idle_runs` are the runs since the last progress: a snapshot, or a batch that was claimed.
+    `idle_runs` are the runs since the last progress: a snapshot, or a batch that was claimed. `warning` says that complaints
+    or bounces are many; while `is_guarded`, too many of them pause the execution by itself.
     """
 
     __tablename__ = table("flow_executions")
@@ -37,6 +38,8 @@ class FlowExecution(Base):
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    warning: Mapped[str | None] = mapped_column(Text)
+    is_guarded: Mapped[bool] = mapped_column(default=True, server_default="1")
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 
@@ -87,6 +90,7 @@ class Batch(Base):
     __table_args__ = (
         Index(None, "execution_id", "state", "id"),
         Index(None, "execution_id", "first_message_id"),
+        Index(None, "provider_message_id"),
     )
 
 

@@ -9,14 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.base import Base, CreatedAt, Id, UpdatedAt, table
 from db.models.clients import ClientList
 from db.models.templates import Template
-from db.states import FlowState, MissedPolicy, ScheduleKind, StepKind
+from db.states import FlowState, MissedPolicy, ScheduleKind, StepKind, UnsubscribeScope
 from db.types import JsonDoc, UTCDateTime, exact, word
 
 
 class Flow(Base):
     """A marketing flow. `sender` holds from_email, from_name and reply_to for email, sender_id for SMS.
 
-    `deployment_synced_at` is when Prefect last got the state of this row; NULL means that it still has to.
+    `topic` is what its receivers may call it: a flow that has one can be chosen on the preference page. `unsubscribe_scope` is
+    what the link in its messages ends by one click. `deployment_synced_at` is when Prefect last got the state of this row; NULL means that it still has to.
     """
 
     __tablename__ = table("flows")
@@ -27,6 +28,10 @@ class Flow(Base):
     client_list_id: Mapped[int | None] = mapped_column(ForeignKey(ClientList.id))
     sender: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
     requires_consent: Mapped[bool] = mapped_column(default=False)
+    topic: Mapped[str | None] = mapped_column(String(100))
+    unsubscribe_scope: Mapped[UnsubscribeScope] = mapped_column(
+        word(UnsubscribeScope), default=UnsubscribeScope.EVERYWHERE, server_default="everywhere"
+    )
     deployment_synced_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]

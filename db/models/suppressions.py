@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, CreatedAt, Id, UpdatedAt, table
@@ -35,6 +35,23 @@ class Unsubscribed(Base):
         UniqueConstraint("channel", "address", "scope", "reason", name="uq_" + table("unsubscribed")),
         Index(None, "active", "id"),
     )
+
+
+class UnsubscribedChange(Base):
+    """What happened to a suppression, one row for each change that was made: who or what did it, when, and on what evidence.
+
+    Never changed. The rows of somebody who is erased go with their suppressions.
+    """
+
+    __tablename__ = table("unsubscribed_changes")
+
+    id: Mapped[Id]
+    suppression_id: Mapped[int] = mapped_column(ForeignKey(Unsubscribed.id, ondelete="CASCADE"), index=True)
+    active: Mapped[bool]
+    effective_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    source: Mapped[str] = mapped_column(String(40))
+    evidence: Mapped[str | None] = mapped_column(Text)
+    changed_at: Mapped[CreatedAt]
 
 
 class Gate(Base):

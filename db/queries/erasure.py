@@ -26,10 +26,10 @@ from db.models import (
 from db.models.suppressions import EVERYWHERE
 from db.queries.approvals import insert_approval
 from db.queries.merging import list_merged_ids
-from db.queries.stats import move_stats
+from db.queries.stats import move_stats, reason_key
 from db.queries.suppressions import hold_gate
 from db.queries.transitions import hold_batches, rowcount
-from db.states import Channel, Exclusion, ImportState, MessageState, SuppressionReason
+from db.states import Breakdown, Channel, Exclusion, ImportState, MessageState, SuppressionReason
 
 ERASE = "erase_client"
 # No transaction lasts as long: whoever began before an erasure was committed looks back further than this.
@@ -150,6 +150,7 @@ def forget_messages(session: Session, client_ids: Collection[int]) -> tuple[list
     _update(session, ids, address=None)
     for execution_id, count in sorted(Counter(row.execution_id for row in excluded).items()):
         move = {MessageState.PENDING.value: -count, MessageState.EXCLUDED.value: count}
+        move[reason_key(Breakdown.EXCLUDED, Exclusion.CLIENT_DELETED)] = count
         move_stats(session, execution_id, move)
     return ids, len(excluded)
 

@@ -152,16 +152,6 @@ def has_snapshot(session: Session, execution_id: int) -> bool:
     return session.get(Stats, execution_id) is not None
 
 
-def count_exclusions(session: Session, execution_id: int) -> dict[str, int]:
-    """Excluded messages by reason."""
-    rows = session.execute(
-        select(Message.reason, func.count())
-        .where(*with_state(execution_id, MessageState.EXCLUDED))
-        .group_by(Message.reason)
-    )
-    return {reason or "": count for reason, count in rows}
-
-
 def count_batches(session: Session, execution_id: int) -> int:
     return session.scalars(
         select(func.count()).select_from(Batch).where(Batch.execution_id == execution_id)

@@ -22,10 +22,10 @@ from db.models import (
     Unsubscribed,
 )
 from db.models.suppressions import EVERYWHERE
-from db.queries.feedback import assign_events
-from db.queries.stats import move_stats
+from db.queries.events import assign_events
+from db.queries.stats import move_stats, reason_key
 from db.queries.transitions import hold_batches
-from db.states import BatchState, Channel, Consent, Exclusion, MessageState, SuppressionReason
+from db.states import BatchState, Breakdown, Channel, Consent, Exclusion, MessageState, SuppressionReason
 
 MERGE = "merge_clients"
 _SAID_NO = (
@@ -135,6 +135,7 @@ def exclude_merged(session: Session, message_ids: Sequence[int], execution_of: M
     )
     for execution_id, count in sorted(Counter(execution_of[key] for key in message_ids).items()):
         moved = {MessageState.PENDING.value: -count, MessageState.EXCLUDED.value: count}
+        moved[reason_key(Breakdown.EXCLUDED, Exclusion.MERGED)] = count
         move_stats(session, execution_id, moved)
 
 

@@ -1,5 +1,6 @@
 """The audience of an execution, written into the ledger by two statements whatever its size."""
 
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, insert, literal, null, select
@@ -18,8 +19,8 @@ from db.models import (
 from db.models.suppressions import EVERYWHERE
 from db.queries.erasure import forget_latecomers
 from db.queries.segments import members_condition
-from db.queries.stats import insert_stats, move_stats
-from db.states import BatchState, Channel, Consent, Exclusion, ListKind, MessageState
+from db.queries.stats import insert_stats, move_stats, reason_key
+from db.states import BatchState, Breakdown, Channel, Consent, Exclusion, ListKind, MessageState
 
 
 def insert_snapshot(
@@ -37,11 +38,12 @@ def insert_snapshot(
         )
     )
     session.execute(_cut(execution.id, step.id, batch_size))
-    counts = _count_by_state(session, execution.id, step.id)
+    counts = _count(session, execution.id, step.id)
+    by_state = {state.value: counts[state.value] for state in MessageState if counts[state.value]}
     insert_stats(session, execution.id)
-    move_stats(session, execution.id, {"intended": sum(counts.values()), **counts})
+    move_stats(session, execution.id, {"intended": sum(by_state.values()), **counts})
     forget_latecomers(session)
-    return counts
+    return by_state
 
 
 def audience(
@@ -177,10 +179,16 @@ def _cut(execution_id: int, step_id: int, batch_size: int) -> Any:
     return insert(Batch).from_select(columns, rows, include_defaults=False)
 
 
-def _count_by_state(session: Session, execution_id: int, step_id: int) -> dict[str, int]:
+def _count(session: Session, execution_id: int, step_id: int) -> Counter[str]:
+    """By state, and those who are excluded by reason, as `move_stats` calls them."""
     groups = session.execute(
-        select(Message.state, func.count())
+        select(Message.state, Message.reason, func.count())
         .where(Message.execution_id == execution_id, Message.step_id == step_id)
-        .group_by(Message.state)
+        .group_by(Message.state, Message.reason)
     )
-    return {state.value: count for state, count in groups}
+    counts: Counter[str] = Counter()
+    for state, reason, count in groups:
+        counts[state.value] += count
+        if state is MessageState.EXCLUDED:
+            counts[reason_key(Breakdown.EXCLUDED, reason)] += count
+    return counts

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from db.errors import StaleToken
 from db.models import Batch, Message
-from db.queries.stats import move_sendmode_stats, move_stats
-from db.states import BatchState, Channel, MessageState
+from db.queries.stats import move_sendmode_stats, move_stats, reason_key
+from db.states import BatchState, Breakdown, Channel, MessageState
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Deltas:
         statement = statement.values(state=target, **values).execution_options(synchronize_session=False)
         moved = rowcount(self._session.execute(statement))
         self.count(origin, target, moved)
+        if target is MessageState.EXCLUDED:
+            key = reason_key(Breakdown.EXCLUDED, values["reason"])
+            self._stats[key] = self._stats.get(key, 0) + moved
         return moved
 
     def count(self, origin: MessageState, target: MessageState, moved: int) -> None:

@@ -1,47 +1,95 @@
-"""Applies webhooks behind their answers: one thread a process, many webhooks a transaction."""
+"""Applies webhooks behind their answers: a few threads a process, many webhooks a transaction."""
 
-from threading import Event, Thread
+from threading import Condition, Thread
 
 import structlog
 
 from db.engine import Database
-from tasks.feedback.apply import apply_waiting
+from db.queries import webhooks
+from db.states import InboxState
+from tasks.feedback.apply import BYTES_AT_A_TIME, DELIVERIES_AT_A_TIME, apply_deliveries
 
 log = structlog.get_logger()
 _PAUSE_AFTER_ERROR_SECONDS = 1.0
 
 
 class Applier:
-    """Woken by each webhook that was stored. Several processes may have one: rows in work are passed over."""
+    """Woken by each webhook that was stored. Several processes may have one: rows in work are passed over.
 
-    def __init__(self, database: Database) -> None:
+    While one thread waits for the database another one prepares; more than two or three only wait for each other. On SQLite,
+    which has one writer at a time, there is one.
+    """
+
+    def __init__(self, database: Database, *, threads: int = 1) -> None:
         self._database = database
-        self._wake = Event()
+        self._changed = Condition()
+        self._is_due = False
         self._is_stopping = False
-        self._thread = Thread(target=self._run, name="applier", daemon=True)
+        self._in_work: set[int] = set()
+        count = 1 if database.engine.dialect.name == "sqlite" else threads
+        self._threads = [
+            Thread(target=self._run, name=f"applier-{number}", daemon=True) for number in range(count)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def notify(self) -> None:
         """Something was stored."""
-        self._wake.set()
+        with self._changed:
+            self._is_due = True
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Finish what is being applied; the rest waits in the inbox."""
-        self._is_stopping = True
-        self._wake.set()
-        self._thread.join()
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            if self._is_stopping:
-                return
+        while self._wait():
             try:
-                apply_waiting(self._database)
+                while not self._is_stopping and self._apply_some():
+                    pass
             except Exception:
                 # The database is away: what is stored stays, and the next webhook or the scheduled flow tries again.
                 log.exception("inbox not applied")
-                self._wake.wait(_PAUSE_AFTER_ERROR_SECONDS)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_stopping, _PAUSE_AFTER_ERROR_SECONDS)
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False when it is time to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_due or self._is_stopping)
+            self._is_due = False
+            return not self._is_stopping
+
+    def _apply_some(self) -> int:
+        taken = self._take()
+        if not taken:
+            return 0
+        try:
+            return apply_deliveries(self._database, taken)
+        finally:
+            with self._changed:
+                self._in_work -= set(taken)
+                # Another thread may have looked while these were in work, and found nothing else.
+                self._is_due = True
+                self._changed.notify()
+
+    def _take(self) -> list[int]:
+        """The oldest webhooks that no thread of this process works on."""
+        with self._changed:
+            with self._database.reading() as session:
+                found = webhooks.list_unapplied(
+                    session,
+                    InboxState.RECEIVED,
+                    limit=DELIVERIES_AT_A_TIME,
+                    most_bytes=BYTES_AT_A_TIME,
+                    without=self._in_work,
+                )
+            self._in_work |= set(found)
+            return found

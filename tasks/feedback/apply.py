@@ -1,53 +1,62 @@
-"""Applies a stored webhook to events, ledger, stats and suppressions, in one transaction."""
+"""Applies stored webhooks to events, ledger, stats and suppressions.
+
+What events say about addresses is committed first (`tasks/feedback/suppressing.py`), then everything else of them in one
+transaction. Each event is counted once, whatever is applied again: whether it is news is decided while its message is held.
+"""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
-from db.engine import Database, Session
+from db.engine import Database, Session, is_outage
 from db.errors import NotFound
-from db.models import WebhookDelivery
 from db.queries import webhooks
+from db.queries.events import EventRow, insert_events, list_known, relabel_events
 from db.queries.executions import list_settling, settle_execution
 from db.queries.feedback import (
-    EventRow,
     KnownMessage,
-    apply_feedback,
-    find_latest_sms,
+    LockedMessage,
+    Moves,
     find_messages,
-    insert_events,
+    lock_messages,
+    store_feedback,
 )
+from db.queries.stats import EVENT_BREAKDOWNS, EVENT_COUNTERS, minute_of, reason_key
 from db.queries.suppressions import SuppressionChange, apply_suppressions, find_suppression, hold_gate
-from db.states import Channel, Feedback, InboxState, SuppressionReason
-from tasks.feedback.erased import Parsed, find_erased, redact
-from tasks.feedback.meaning import SUPPRESSIONS, bits_of
-from tasks.feedback.sources import Source, parse
-from tasks.feedback.unsubscribe_links import Reference, parse_reference
-from tasks.providers.events import (
-    BadEvent,
-    EventKind,
-    ProviderEvent,
-    fingerprint,
-    fingerprint_bad,
-)
+from db.queries.webhook_events import Unapplied, close_applied, has_open, insert_unapplied
+from db.states import Feedback, InboxState, SuppressionReason, WebhookProblem
+from tasks.feedback.engagement import Labels, label
+from tasks.feedback.erased import mark_erased, redact
+from tasks.feedback.incoming import Incoming, Parsed, parse_deliveries
+from tasks.feedback.labels import CLICKS
+from tasks.feedback.matching import match, reference_of
+from tasks.feedback.meaning import bits_of
+from tasks.feedback.suppressing import suppress
+from tasks.feedback.unsubscribe_links import Reference
+from tasks.providers.events import EventKind
 
 log = structlog.get_logger()
 OURSELVES = "ics"
 DELIVERIES_AT_A_TIME = 100
+BYTES_AT_A_TIME = 1024 * 1024
+_CLICKED = Feedback.CLICKED | Feedback.MACHINE_CLICKED
 
 
 def apply_waiting(database: Database, *, state: InboxState = InboxState.RECEIVED, most: int = 100_000) -> int:
     """Apply webhooks of the inbox in this state, oldest first, until none is left; returns how many were applied.
 
-    Never raises for what is in a webhook: one that cannot be applied is kept with the reason, and holds up no other.
+    Never raises for what is in a webhook: an event that cannot be applied is kept with the reason, and holds up no other.
     """
     applied = 0
     while applied < most:
         with database.reading() as session:
-            waiting = webhooks.list_unapplied(session, state, limit=DELIVERIES_AT_A_TIME)
+            waiting = webhooks.list_unapplied(
+                session, state, limit=DELIVERIES_AT_A_TIME, most_bytes=BYTES_AT_A_TIME
+            )
         if not waiting:
             break
         done = apply_deliveries(database, waiting)
@@ -58,16 +67,57 @@ def apply_waiting(database: Database, *, state: InboxState = InboxState.RECEIVED
 
 
 def apply_deliveries(database: Database, delivery_ids: Sequence[int]) -> int:
-    """Apply webhooks in one transaction; if that fails, one by one, to find out which cannot be applied."""
+    """Apply webhooks together; where that fails, piece by piece, to find out what cannot be applied. Returns how many are applied."""
+    with database.reading() as session:
+        deliveries = webhooks.list_deliveries(session, delivery_ids)
     try:
-        return database.run(lambda session: _apply_claimed(session, delivery_ids))
+        parsed = parse_deliveries(deliveries)
+        suppress(database, parsed)
+        return database.run(partial(_apply, parsed=parsed, delivery_ids=[each.id for each in deliveries]))
     except Exception as error:
-        if len(delivery_ids) == 1:
-            log.exception("webhook not applied", delivery_id=delivery_ids[0])
-            reason = f"{type(error).__name__} while applying"
-            database.run(lambda session: webhooks.mark_failed(session, delivery_ids[0], reason))
-            return 0
-    return sum(apply_deliveries(database, [delivery_id]) for delivery_id in delivery_ids)
+        if is_outage(error):
+            raise
+        if len(delivery_ids) > 1:
+            return sum(apply_deliveries(database, [delivery_id]) for delivery_id in delivery_ids)
+    return _apply_in_pieces(database, delivery_ids[0])
+
+
+def _apply_in_pieces(database: Database, delivery_id: int) -> int:
+    """Apply what can be applied of a webhook, and keep the rest."""
+    with database.reading() as session:
+        deliveries = webhooks.list_deliveries(session, [delivery_id])
+    try:
+        parsed = parse_deliveries(deliveries)
+        _apply_piece(database, parsed)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        log.exception("webhook not applied", delivery_id=delivery_id)
+        reason = f"{type(error).__name__} while applying"
+        database.run(lambda session: webhooks.mark_failed(session, delivery_id, reason))
+        return 0
+    database.run(lambda session: webhooks.mark_applied(session, [each.id for each in deliveries]))
+    return len(deliveries)
+
+
+def _apply_piece(database: Database, parsed: Parsed) -> None:
+    try:
+        suppress(database, parsed)
+        database.run(partial(apply_parsed, parsed=parsed))
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(parsed.events) > 1:
+            middle = len(parsed.events) // 2
+            _apply_piece(database, Parsed(parsed.events[:middle], parsed.unreadable))
+            _apply_piece(database, Parsed(parsed.events[middle:]))
+            return
+        if not parsed.events:
+            raise
+        log.exception("event not applied", delivery_id=parsed.events[0].delivery.id)
+        reason = f"{type(error).__name__} while applying"
+        failed = _unapplied(parsed.events[0], WebhookProblem.FAILED, reason)
+        database.run(lambda session: insert_unapplied(session, [failed]))
 
 
 def unsubscribe_message(
@@ -90,129 +140,198 @@ def unsubscribe_message(
             stored = find_suppression(session, change)
             is_news = stored is None or not stored.active
             apply_suppressions(session, [replace(change, is_said=is_news)])
-            insert_events(session, [_own_row(reference, message, source)])
-        apply_feedback(session, {message.id: Feedback.UNSUBSCRIBED})
+        record_unsubscribe(session, reference, message, source)
 
     database.run(work)
 
 
-def _apply_claimed(session: Session, delivery_ids: Sequence[int]) -> int:
-    deliveries = webhooks.claim_deliveries(session, delivery_ids)
-    parsed = [(delivery, event) for delivery in deliveries for event in _events_of(delivery)]
-    events = [event for _, event in parsed if isinstance(event, ProviderEvent)]
+def record_unsubscribe(session: Session, reference: Reference, message: KnownMessage, source: str) -> None:
+    """What a client told us directly, by a link of ours, as an event and in the counts. Once a message: following the link
+    again is no news. The caller holds the gate."""
+    locked = lock_messages(session, [message.id])
+    moves = Moves()
+    if message.address is not None:
+        row = _own_row(reference, message, source)
+        if insert_events(session, [row]):
+            moves.minutes[minute_of(row.occurred_at), row.kind] += 1
+    after = {key: each.feedback | Feedback.UNSUBSCRIBED for key, each in locked.items()}
+    store_feedback(session, locked, after, {message.execution_id: moves})
+
+
+def _apply(session: Session, parsed: Parsed, delivery_ids: Sequence[int]) -> int:
+    claimed = webhooks.claim_deliveries(session, delivery_ids)
+    apply_parsed(session, parsed if len(claimed) == len(delivery_ids) else parsed.of(claimed))
+    webhooks.mark_applied(session, claimed)
+    return len(claimed)
+
+
+def apply_parsed(session: Session, parsed: Parsed) -> None:
+    """Events to the ledger, those without their message and what is no event to `webhook_events`. May be done again."""
     # The gate comes before any message is locked, as it does for those who send; behind it nobody is erased meanwhile.
-    hold_gate(session, alone=any(event.kind in SUPPRESSIONS for event in events))
-    messages = _messages_of(session, events)
-    erased = find_erased(session, parsed, messages)
-    apply_suppressions(session, _suppressions(parsed, messages, erased))
-    insert_events(session, _rows(parsed, messages, erased))
-    redact(session, parsed, erased)
-    touched = apply_feedback(session, _bits(events, messages))
-    webhooks.mark_applied(session, [delivery.id for delivery in deliveries])
+    hold_gate(session, alone=False)
+    match(session, parsed.events)
+    mark_erased(session, parsed)
+    locked = lock_messages(session, {each.message.id for each in parsed.events if each.message is not None})
+    unmatched = [each for each in parsed.events if _is_unmatched(each)]
+    applicable = [each for each in parsed.events if not _is_unmatched(each)]
+    new = _insert_new(session, _news(session, applicable, locked), locked)
+    labels = new.labels
+    after = _feedback_after(locked, applicable, labels)
+    touched = store_feedback(session, locked, after, _moves(new.events, labels, locked))
+    redact(session, parsed)
+    _keep_unapplied(session, parsed, unmatched)
+    if has_open(session):
+        close_applied(session, [each.fingerprint for each in applicable])
     for execution_id in list_settling(session, among=touched):
         settle_execution(session, execution_id)
-    return len(deliveries)
 
 
-def _events_of(delivery: WebhookDelivery) -> Sequence[ProviderEvent | BadEvent]:
-    source = Source(delivery.source)
-    return parse(source, delivery.body, delivery.content_type, delivery.query, delivery.received_at)
+class _Inserted:
+    """Events that were not there before, and the labels they brought about."""
+
+    def __init__(self, events: list[Incoming], labels: Labels) -> None:
+        self.events = events
+        self.labels = labels
 
 
-def _messages_of(session: Session, events: Sequence[ProviderEvent]) -> dict[int, KnownMessage]:
-    """The message each event is about, by the event's position."""
-    references = {
-        position: reference
-        for position, event in enumerate(events)
-        if event.reference and (reference := parse_reference(event.reference))
-    }
-    known = find_messages(session, [(ref.uid, ref.message_id) for ref in references.values()])
-    found = {
-        position: known[ref.message_id] for position, ref in references.items() if ref.message_id in known
-    }
-    for position, event in enumerate(events):
-        if position not in found and event.provider == "sendmode" and event.address:
-            latest = find_latest_sms(session, event.address)
-            if latest is not None and event.kind in (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN):
-                found[position] = latest
-    return found
+def _is_unmatched(each: Incoming) -> bool:
+    """It names a message of ours that is not there, yet."""
+    return each.message is None and not each.is_erased and reference_of(each) is not None
 
 
-def _bits(events: Sequence[ProviderEvent], messages: Mapping[int, KnownMessage]) -> dict[int, Feedback]:
-    bits: dict[int, Feedback] = {}
-    for position, message in messages.items():
-        new = bits_of(events[position].kind)
-        bits[message.id] = bits.get(message.id, Feedback(0)) | new
-    return bits
+def _news(
+    session: Session, events: Sequence[Incoming], locked: Mapping[int, LockedMessage]
+) -> list[Incoming]:
+    """Those that are not stored, each fact once, oldest first.
+
+    An event whose bit its message does not have yet must be news; only the others are looked up.
+    """
+    by_fingerprint: dict[bytes, Incoming] = {}
+    for each in events:
+        by_fingerprint.setdefault(each.fingerprint, each)
+    doubtful = [key for key, each in by_fingerprint.items() if not _is_first(each, locked)]
+    known = list_known(session, doubtful)
+    return [each for key, each in by_fingerprint.items() if key not in known]
 
 
-def _suppressions(
-    parsed: Parsed, messages: Mapping[int, KnownMessage], erased: Collection[int]
-) -> list[SuppressionChange]:
-    changes = []
-    readable = [(place, event) for place, (_, event) in enumerate(parsed) if isinstance(event, ProviderEvent)]
-    for position, (place, event) in enumerate(readable):
-        if place in erased:
-            continue
-        wish = SUPPRESSIONS.get(event.kind)
-        message = messages.get(position)
-        address = message.address if message else event.address
-        if wish is None or not address:
-            continue
-        channel = Channel.SMS if event.provider == "sendmode" else Channel.EMAIL
-        changes.append(
-            SuppressionChange(
-                channel=channel,
-                address=address,
-                reason=wish.reason,
-                effective_at=event.occurred_at,
-                source=f"{event.provider} {event.kind}",
-                active=wish.active,
-                evidence=event.reason or event.classification,
+def _is_first(each: Incoming, locked: Mapping[int, LockedMessage]) -> bool:
+    if each.message is None:
+        return False
+    bits = _CLICKED if each.event.kind in CLICKS else bits_of(each.event.kind)
+    if bits & (Feedback.OPENED | Feedback.MACHINE_OPENED):
+        bits = Feedback.OPENED | Feedback.MACHINE_OPENED
+    return bool(bits) and not locked[each.message.id].feedback & bits
+
+
+def _insert_new(session: Session, news: list[Incoming], locked: Mapping[int, LockedMessage]) -> _Inserted:
+    labels = label(session, news, locked)
+    rows = [row for each in news if (row := _row(each)) is not None]
+    if insert_events(session, rows) < len(rows):
+        # One came with the id of another event, or somebody else stored one of nobody's meanwhile.
+        stored = list_known(session, [row.fingerprint for row in rows])
+        news = [each for each in news if each.fingerprint in stored]
+    relabel_events(session, {key: kind.value for key, (_, kind) in labels.relabelled.items()})
+    return _Inserted(news, labels)
+
+
+def _feedback_after(
+    locked: Mapping[int, LockedMessage], events: Sequence[Incoming], labels: Labels
+) -> dict[int, Feedback]:
+    after = {key: each.feedback for key, each in locked.items()}
+    for each in events:
+        if each.message is not None and each.kind not in CLICKS:
+            after[each.message.id] |= bits_of(each.kind)
+    for message_id, clicked in labels.clicked.items():
+        after[message_id] = (after[message_id] & ~_CLICKED) | clicked
+    return after
+
+
+def _moves(new: Sequence[Incoming], labels: Labels, locked: Mapping[int, LockedMessage]) -> dict[int, Moves]:
+    """What the events add to the counts by execution."""
+    moves: dict[int, Moves] = {}
+    for each in new:
+        if each.message is not None:
+            _count(
+                moves.setdefault(each.message.execution_id, Moves()),
+                each.kind,
+                each.event.occurred_at,
+                each.event.classification,
+                1,
             )
+    for stored, kind in labels.relabelled.values():
+        own = moves.setdefault(locked[stored.message_id].execution_id, Moves())
+        _count(own, EventKind(stored.kind), stored.occurred_at, None, -1)
+        _count(own, kind, stored.occurred_at, None, 1)
+    return moves
+
+
+def _count(
+    moves: Moves, kind: EventKind, occurred_at: datetime, classification: str | None, number: int
+) -> None:
+    moves.minutes[minute_of(occurred_at), kind.value] += number
+    if kind in EVENT_COUNTERS:
+        moves.stats[EVENT_COUNTERS[kind]] += number
+    if kind in EVENT_BREAKDOWNS:
+        moves.stats[reason_key(EVENT_BREAKDOWNS[kind], classification or "")] += number
+
+
+def _keep_unapplied(session: Session, parsed: Parsed, unmatched: Sequence[Incoming]) -> None:
+    kept = [_unapplied(each, WebhookProblem.UNMATCHED, "its message is not known") for each in unmatched]
+    kept += [
+        Unapplied(
+            each.fingerprint,
+            each.delivery.id,
+            each.delivery.source,
+            None,
+            WebhookProblem.UNREADABLE,
+            each.event.reason,
+            None,
+            None,
         )
-    return changes
+        for each in parsed.unreadable
+        if not each.is_erased
+    ]
+    insert_unapplied(session, kept)
 
 
-def _rows(parsed: Parsed, messages: Mapping[int, KnownMessage], erased: Collection[int]) -> list[EventRow]:
-    """Rows to store; `messages` counts only the readable events. Of people who were erased only what is about a message of
-    ours is stored, without what names them."""
-    rows: list[EventRow] = []
-    readable = -1
-    for position, (delivery, event) in enumerate(parsed):
-        if isinstance(event, BadEvent):
-            if position not in erased:
-                rows.append(_bad_row(event, delivery))
-            continue
-        readable += 1
-        row = _row(event, messages.get(readable), delivery)
-        if position not in erased:
-            rows.append(row)
-        elif row.message_id is not None:
-            rows.append(replace(row, address=None, url=None, reason=None, raw={}))
-    return rows
-
-
-def _row(event: ProviderEvent, message: KnownMessage | None, delivery: WebhookDelivery) -> EventRow:
-    return EventRow(
-        delivery_id=delivery.id,
-        fingerprint=fingerprint(event),
-        provider_event_id=event.provider_event_id[:100] if event.provider_event_id else None,
-        provider=event.provider,
-        kind=event.kind.value,
-        message_id=message.id if message else None,
-        client_id=message.client_id if message else None,
-        address=event.address[:254] if event.address else None,
-        occurred_at=event.occurred_at,
-        url=event.url,
-        classification=event.classification[:100] if event.classification else None,
-        reason=event.reason[:2000] if event.reason else None,
-        raw=event.raw,
+def _unapplied(each: Incoming, problem: WebhookProblem, reason: str) -> Unapplied:
+    return Unapplied(
+        each.fingerprint,
+        each.delivery.id,
+        each.delivery.source,
+        each.event.kind.value,
+        problem,
+        reason,
+        each.event.reference,
+        each.event.occurred_at,
     )
 
 
+def _row(each: Incoming) -> EventRow | None:
+    """As it is stored. Of people who were erased only what is about a message of ours, without what names them."""
+    event, message = each.event, each.message
+    if each.is_erased and message is None:
+        return None
+    row = EventRow(
+        delivery_id=each.delivery.id,
+        fingerprint=each.fingerprint,
+        provider_event_id=event.provider_event_id[:100] if event.provider_event_id else None,
+        provider=event.provider,
+        kind=each.kind.value,
+        message_id=message.id if message else None,
+        client_id=each.client_id,
+        execution_id=message.execution_id if message else None,
+        address=event.address[:254] if event.address else None,
+        occurred_at=event.occurred_at,
+        url=event.url,
+        classification=event.classification,
+        reason=event.reason[:2000] if event.reason else None,
+        raw=event.raw,
+    )
+    return replace(row, address=None, url=None, reason=None, raw={}) if each.is_erased else row
+
+
 def _own_row(reference: Reference, message: KnownMessage, source: str) -> EventRow:
-    """What a client told us directly, by a link of ours. Once a message: following the link again is no news."""
     return EventRow(
         delivery_id=None,
         fingerprint=hashlib.sha256(f"{source} {reference.uid}-{reference.message_id}".encode()).digest(),
@@ -221,29 +340,11 @@ def _own_row(reference: Reference, message: KnownMessage, source: str) -> EventR
         kind=EventKind.UNSUBSCRIBE.value,
         message_id=message.id,
         client_id=message.client_id,
+        execution_id=message.execution_id,
         address=message.address,
         occurred_at=datetime.now(UTC),
         url=None,
         classification=None,
         reason=source,
         raw={},
-    )
-
-
-def _bad_row(event: BadEvent, delivery: WebhookDelivery) -> EventRow:
-    """An event nobody can read is kept as it is: it holds up nothing, and is there when somebody asks."""
-    return EventRow(
-        delivery_id=delivery.id,
-        fingerprint=fingerprint_bad(event),
-        provider_event_id=None,
-        provider=delivery.source.split("_")[0],
-        kind="unreadable",
-        message_id=None,
-        client_id=None,
-        address=None,
-        occurred_at=delivery.received_at,
-        url=None,
-        classification=None,
-        reason=event.reason[:2000],
-        raw={"unreadable": event.raw},
     )

@@ -1,61 +1,53 @@
 """Events about people who were erased: they are counted, and bring no address back."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from db.engine import Session
 from db.models import WebhookDelivery
 from db.queries.erasure import list_erased
-from db.queries.feedback import KnownMessage
+from db.queries.traces import rewrite_delivery
 from db.states import Channel
 from settings import get_settings
 from tasks.erasure import by_erased_address
+from tasks.feedback.incoming import Incoming, Parsed, Unreadable
 from tasks.feedback.sources import Source
 from tasks.privacy.redaction import RawWebhook, without
-from tasks.providers.events import BadEvent, ProviderEvent
 from tasks.signing import secret_key
 
-Parsed = Sequence[tuple[WebhookDelivery, ProviderEvent | BadEvent]]
 _ANY_ADDRESS = re.compile(r"[^\s\"'<>,;:(){}\[\]\\]+@[\w.-]+\w|\+?\d{7,15}")
 
 
-def find_erased(session: Session, parsed: Parsed, messages: Mapping[int, KnownMessage]) -> set[int]:
-    """Positions in `parsed` of the events about somebody who was erased. `messages` counts only the readable events.
+def mark_erased(session: Session, parsed: Parsed) -> None:
+    """Tell the events about somebody who was erased.
 
     A message without an address tells at once. Only events of no message of ours, which are few, are looked up by the
     hashes of the addresses they name.
     """
-    erased: set[int] = set()
-    named: dict[int, set[tuple[Channel, str]]] = {}
-    readable = -1
-    for position, (_, event) in enumerate(parsed):
-        if isinstance(event, BadEvent):
-            named[position] = set(_addresses_in(event.raw))
-            continue
-        readable += 1
-        message = messages.get(readable)
-        if message is not None and message.address is None:
-            erased.add(position)
-        elif message is None and event.address:
-            channel = Channel.SMS if event.provider == "sendmode" else Channel.EMAIL
-            named[position] = {(channel, event.address)}
-    gone = _erased_among(session, {each for addresses in named.values() for each in addresses})
-    return erased | {position for position, addresses in named.items() if addresses & gone}
+    named: list[tuple[Incoming | Unreadable, set[tuple[Channel, str]]]] = []
+    for event in parsed.events:
+        event.is_erased = event.message is not None and event.message.address is None
+        if event.message is None and event.event.address:
+            named.append((event, {(event.channel, event.event.address)}))
+    named += [(each, set(_addresses_in(each.event.raw))) for each in parsed.unreadable]
+    gone = _erased_among(session, {address for _, addresses in named for address in addresses})
+    for each, addresses in named:
+        each.is_erased = bool(addresses & gone)
 
 
-def redact(session: Session, parsed: Parsed, erased: Collection[int]) -> None:
+def redact(session: Session, parsed: Parsed) -> None:
     """Take these events out of the raw webhooks."""
-    begins: dict[int, int] = {}
     theirs: dict[int, list[int]] = {}
-    for position, (delivery, _) in enumerate(parsed):
-        begin = begins.setdefault(delivery.id, position)
-        if position in erased:
-            theirs.setdefault(begin, []).append(position - begin)
-    for begin, positions in theirs.items():
-        delivery, _ = parsed[begin]
+    deliveries: dict[int, WebhookDelivery] = {}
+    all_of: Sequence[Incoming | Unreadable] = [*parsed.events, *parsed.unreadable]
+    for each in all_of:
+        if each.is_erased:
+            deliveries[each.delivery.id] = each.delivery
+            theirs.setdefault(each.delivery.id, []).append(each.position)
+    for delivery_id, positions in theirs.items():
+        delivery = deliveries[delivery_id]
         left = without(Source(delivery.source), RawWebhook(delivery.body, delivery.query), positions)
-        delivery.body, delivery.query = left.body, left.query
-    session.flush()
+        rewrite_delivery(session, delivery_id, body=left.body, query=left.query)
 
 
 def _addresses_in(text: str) -> Iterable[tuple[Channel, str]]:

@@ -19,6 +19,7 @@ class EventKind(StrEnum):
     OPEN = "open"
     MACHINE_OPEN = "machine_open"
     CLICK = "click"
+    MACHINE_CLICK = "machine_click"
     SPAM_REPORT = "spam_report"
     UNSUBSCRIBE = "unsubscribe"
     GROUP_UNSUBSCRIBE = "group_unsubscribe"
@@ -34,9 +35,12 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProviderEvent:
-    """One fact about a message. `reference` is ours (`<uid>-<message id>`), `raw` what the provider said."""
+    """One fact about a message. `reference` is ours (`<uid>-<message id>`); `raw` is what else the provider said, beyond the fields.
+
+    `classification` is a word of `db.reasons`: the class of a bounce or a block, the reason of a drop.
+    """
 
     provider: Provider
     kind: EventKind
@@ -52,7 +56,7 @@ class ProviderEvent:
     raw: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadEvent:
     """Something that is no event, kept with the reason."""
 

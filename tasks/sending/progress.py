@@ -80,12 +80,11 @@ def report(execution_id: int) -> dict[str, int]:
     """Write the report artifact; returns the counts per message state that are not 0."""
     with get_database().reading() as session:
         counts = get_counts(session, execution_id) if executions.has_snapshot(session, execution_id) else None
-        exclusions = executions.count_exclusions(session, execution_id)
     if counts is None:
         return {}
     try_to_show(
         create_markdown_artifact,
-        markdown=_markdown(execution_id, counts, exclusions),
+        markdown=_markdown(execution_id, counts),
         key=f"execution-{execution_id}-report",
         description=f"Report of execution {execution_id}",
     )
@@ -100,9 +99,13 @@ def _percent(execution_id: int) -> float:
     return round(100 * done / counts["intended"], 1) if counts["intended"] else 100.0
 
 
-def _markdown(execution_id: int, counts: Counts, exclusions: dict[str, int]) -> str:
+def _markdown(execution_id: int, counts: Counts) -> str:
     rows = [("messages", name, value) for name, value in counts.messages.items() if value]
-    rows += [("excluded", reason, value) for reason, value in sorted(exclusions.items())]
+    rows += [
+        (breakdown, reason, value)
+        for breakdown, group in counts.reasons.items()
+        for reason, value in group.items()
+    ]
     rows += [("SMS", name, value) for name, value in counts.sms.items() if value]
     table = "\n".join(f"| {kind} | {name} | {value:,} |" for kind, name, value in rows)
     return f"# Execution {execution_id}\n\n| | | count |\n|---|---|---:|\n{table}\n"

@@ -13,7 +13,8 @@ from db.models import FailedJob, FlowExecution, Message
 from db.queries import dispatching, executions, failed_jobs, imports, ledger
 from db.queries.failed_jobs import Retried
 from db.queries.feedback import apply_feedback
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.transitions import ClaimedBatch
 from db.states import (
     Channel,

@@ -12,7 +12,8 @@ from db.errors import Conflict, StaleToken
 from db.models import Batch, Client, FailedJob, FlowExecution, Message
 from db.queries import dispatching, executions, leases, ledger
 from db.queries.feedback import apply_feedback
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.suppressions import SuppressionChange, apply_suppressions, is_suppressed
 from db.queries.transitions import ClaimedBatch
 from db.states import (
@@ -100,7 +101,7 @@ def test_excluded_clients_are_in_the_ledger_with_their_reason(database: Database
 
     execution_id = database.run(given)
     with database.reading() as s:
-        assert executions.count_exclusions(s, execution_id) == {
+        assert get_counts(s, execution_id).exclusions == {
             "no_address": 1,
             "no_consent": 1,
             "suppressed": 1,
@@ -136,7 +137,7 @@ def test_an_address_that_cannot_be_one_is_not_tried(
 
     execution_id = database.run(given)
     with database.reading() as s:
-        assert executions.count_exclusions(s, execution_id) == {"invalid_address": 1}
+        assert get_counts(s, execution_id).exclusions == {"invalid_address": 1}
     assert states(database, execution_id) == {"excluded": 1, "pending": 1}
 
 

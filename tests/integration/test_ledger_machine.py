@@ -46,8 +46,9 @@ from db.models import (
 from db.models.suppressions import EVERYWHERE
 from db.queries import clients, executions, failed_jobs, leases, ledger, unknown
 from db.queries.feedback import apply_feedback
+from db.queries.recount import recount
 from db.queries.splitting import split_batch
-from db.queries.stats import get_counts, recount
+from db.queries.stats import get_counts
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.queries.transitions import ClaimedBatch
 from db.queries.unknown import Decision

@@ -24,7 +24,8 @@ from db.errors import Conflict, StaleToken
 from db.models import Batch, Message, Unsubscribed
 from db.queries import executions, leases, ledger, transitions
 from db.queries.feedback import apply_feedback
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.queries.transitions import ClaimedBatch
 from db.states import BatchState, Channel, ExecutionState, Feedback, MessageState, SuppressionReason

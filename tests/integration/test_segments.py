@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.dialect import folded
 from db.errors import Invalid
 from db.models import Client, ClientList, Message
-from db.queries.feedback import assign_events
+from db.queries.events import assign_events
 from db.queries.segments import members_of, segment_condition
 from db.segments.texts import fold
 from tests.builders import add_clients

@@ -13,7 +13,8 @@ from db.errors import Conflict, StaleToken
 from db.models import FailedJob, FlowExecution, Message
 from db.queries import executions, ledger
 from db.queries.failed_jobs import retry_job
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, ExecutionState, MessageState, SuppressionReason
 from tasks.sending.attempts import ChannelSender

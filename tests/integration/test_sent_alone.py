@@ -12,8 +12,9 @@ from db.errors import StaleToken
 from db.models import Batch, Client, FlowExecution, Message
 from db.queries import executions, ledger, transitions
 from db.queries.feedback import apply_feedback
+from db.queries.recount import recount
 from db.queries.splitting import split_batch
-from db.queries.stats import get_counts, recount
+from db.queries.stats import get_counts
 from db.queries.transitions import ClaimedBatch
 from db.states import BatchState, Channel, ExecutionState, Feedback, MessageState
 from tasks.providers.outcomes import RequestRefused

@@ -12,9 +12,11 @@ from db.engine import Database
 from db.errors import Conflict, NotFound, StaleToken
 from db.models import Approval, Batch, FailedJob, Message
 from db.queries import closing, executions, ledger, unknown
+from db.queries.events import EventRow, insert_events
 from db.queries.failed_jobs import retry_job
-from db.queries.feedback import EventRow, apply_feedback, insert_events
-from db.queries.stats import get_counts, recount
+from db.queries.feedback import apply_feedback
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.transitions import ClaimedBatch
 from db.queries.unknown import Decided, Decision, UnknownMessage
 from db.states import (
@@ -108,6 +110,7 @@ def store_events(database: Database, message_ids: list[int], *kinds: str) -> Non
     rows = [
         EventRow(
             client_id=None,
+            execution_id=None,
             delivery_id=1,
             fingerprint=f"{kind}-{message_id}".encode().ljust(32),
             provider_event_id=None,

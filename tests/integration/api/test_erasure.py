@@ -30,7 +30,8 @@ from db.models import (
 )
 from db.queries import imports, ledger, webhooks
 from db.queries.erasure import forget_latecomers
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.queries.transitions import ClaimedBatch
 from db.states import Channel, Consent, Exclusion, ImportState, InboxState, MessageState
 from tasks.feedback.apply import apply_waiting

@@ -21,7 +21,8 @@ from db.models import (
     Message,
 )
 from db.queries import ledger
-from db.queries.stats import get_counts, recount
+from db.queries.recount import recount
+from db.queries.stats import get_counts
 from db.states import Channel, Consent, MessageState
 from tests.builders import add_campaign, add_clients, prepared, to_sending
 from tests.integration.api.answers import created, fields_of, problem_of, walk

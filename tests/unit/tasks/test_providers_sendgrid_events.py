@@ -134,7 +134,7 @@ class TestParseEvents:
             url_offset={"type": "html", "index": 2},
             sg_event_id="e1",
             sg_message_id="m1.filter",
-            bounce_classification="Reputation",
+            useragent="Firefox",
             reason="550",
         )
 
@@ -142,8 +142,34 @@ class TestParseEvents:
         assert event.occurred_at == datetime.fromtimestamp(MOMENT, UTC)
         assert (event.provider_event_id, event.provider_message_id) == ("e1", "m1.filter")
         assert (event.url, event.url_offset) == ("https://x.ie/?a=1", '{"index":2,"type":"html"}')
-        assert (event.classification, event.reason) == ("Reputation", "550")
-        assert event.raw["url"] == "https://x.ie/?a=1"
+        assert (event.classification, event.reason) == (None, "550")
+        # What has a field of its own is not kept twice.
+        assert event.raw["useragent"] == "Firefox"
+        assert "url" not in event.raw
+
+    @pytest.mark.parametrize(
+        ("fields", "word"),
+        [
+            (
+                {"event": "bounce", "type": "bounce", "bounce_classification": "Invalid Address"},
+                "invalid_address",
+            ),
+            ({"event": "bounce", "type": "blocked", "bounce_classification": "Reputation"}, "reputation"),
+            (
+                {"event": "bounce", "bounce_classification": "Frequency or Volume Too High"},
+                "frequency_or_volume_too_high",
+            ),
+            ({"event": "bounce", "bounce_classification": "of next year"}, "unclassified"),
+            ({"event": "bounce"}, "unclassified"),
+            ({"event": "dropped", "reason": "Bounced Address"}, "bounced_address"),
+            ({"event": "dropped", "reason": "Spam Content (if spam checker app enabled)"}, "spam_content"),
+            ({"event": "dropped", "reason": "whatever"}, "other"),
+        ],
+    )
+    def test_classifies_bounces_and_drops_by_words_that_can_be_counted(
+        self, fields: dict[str, Any], word: str
+    ) -> None:
+        assert one(**fields).classification == word
 
     def test_one_event_that_cannot_be_read_spoils_no_other(self) -> None:
         body = b'[{"event":"open","timestamp":1795000000},"odd",{"event":"open"},7,{"timestamp":-1e300,"event":"open"}]'
