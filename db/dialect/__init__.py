@@ -1,8 +1,15 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import to_minute, utc_in, utc_now
+from db.dialect.clock import to_day, to_hour, to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
-from db.dialect.connections import engine_options, is_outage, is_retryable, prepare_engine, time_limit
+from db.dialect.connections import (
+    engine_options,
+    is_outage,
+    is_retryable,
+    prepare_engine,
+    snapshot_options,
+    time_limit,
+)
 from db.dialect.documents import (
     JsonText,
     as_json,
@@ -32,7 +39,7 @@ from db.dialect.statements import (
     update_from,
     with_rows,
 )
-from db.dialect.texts import as_bytes, as_name, begins_with, bytes_text, folded, to_bytes_text
+from db.dialect.texts import as_bytes, as_name, begins_with, bytes_text, folded, group_key, to_bytes_text
 
 __all__ = [
     "MYSQL",
@@ -47,6 +54,7 @@ __all__ = [
     "folded",
     "found_by",
     "gathered",
+    "group_key",
     "ignoring",
     "insert_ignore",
     "is_not_true",
@@ -69,8 +77,11 @@ __all__ = [
     "quoted",
     "row_lock",
     "share_lock",
+    "snapshot_options",
     "time_limit",
     "to_bytes_text",
+    "to_day",
+    "to_hour",
     "to_minute",
     "update_from",
     "utc_in",

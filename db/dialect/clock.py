@@ -61,3 +61,38 @@ def _minute_sqlite(element: to_minute, compiler: SQLCompiler, **kw: Any) -> str:
 def _minute_mysql(element: to_minute, compiler: SQLCompiler, **kw: Any) -> str:
     moment = compiler.process(element.clauses, **kw)
     return f"({moment} - INTERVAL (SECOND({moment}) * 1000000 + MICROSECOND({moment})) MICROSECOND)"
+
+
+class to_hour(FunctionElement[Any]):  # noqa: N801
+    """A moment without its minutes and seconds."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(to_hour, "sqlite")
+def _hour_sqlite(element: to_hour, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(strftime('%Y-%m-%d %H:00:00.000000', {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(to_hour)
+def _hour_mysql(element: to_hour, compiler: SQLCompiler, **kw: Any) -> str:
+    moment = compiler.process(element.clauses, **kw)
+    return f"(DATE({moment}) + INTERVAL HOUR({moment}) HOUR)"
+
+
+class to_day(FunctionElement[Any]):  # noqa: N801
+    """The midnight, in UTC, before a moment."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(to_day, "sqlite")
+def _day_sqlite(element: to_day, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(strftime('%Y-%m-%d 00:00:00.000000', {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(to_day)
+def _day_mysql(element: to_day, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(DATE({compiler.process(element.clauses, **kw)}) + INTERVAL 0 HOUR)"

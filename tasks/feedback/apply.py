@@ -31,6 +31,7 @@ from db.queries.webhook_events import Unapplied, close_applied, has_open, insert
 from db.states import Feedback, InboxState, SuppressionReason, WebhookProblem
 from tasks.feedback.engagement import Labels, label
 from tasks.feedback.erased import mark_erased, redact
+from tasks.feedback.guarding import guard, list_harmed
 from tasks.feedback.incoming import Incoming, Parsed, parse_deliveries
 from tasks.feedback.labels import CLICKS
 from tasks.feedback.matching import match, reference_of
@@ -178,6 +179,7 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     labels = new.labels
     after = _feedback_after(locked, applicable, labels)
     touched = store_feedback(session, locked, after, _moves(new.events, labels, locked))
+    guard(session, list_harmed(locked, after))
     redact(session, parsed)
     _keep_unapplied(session, parsed, unmatched)
     if has_open(session):
