@@ -1,7 +1,9 @@
 """Executions that were accepted, and what providers say about their messages."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -62,8 +64,16 @@ def send_all(database: Database, campaign: Campaign, *, parts: int = 1) -> Sent:
 
 
 def report(database: Database, *webhook: Sequence[dict[str, Any]]) -> None:
-    """Webhooks of SendGrid come in, one after the other, and are applied."""
+    """Webhooks of SendGrid come in, one after the other, and are applied; an application that runs may do a part of it."""
+    deadline = time.monotonic() + 20
     for events in webhook:
         body = orjson.dumps(list(events))
-        database.run(lambda s, body=body: webhooks.insert_delivery(s, source=Source.SENDGRID, body=body))  # type: ignore[misc]
-        apply_waiting(database)
+        database.run(partial(webhooks.insert_delivery, source=Source.SENDGRID, body=body))
+        while _is_waiting(database):
+            assert time.monotonic() < deadline, "webhooks were not applied"
+            apply_waiting(database)
+
+
+def _is_waiting(database: Database) -> bool:
+    with database.reading() as session:
+        return webhooks.count_unapplied(session) > 0
