@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
 from db.engine import Database
 from db.errors import NotFound
@@ -278,7 +278,7 @@ def test_an_execution_that_is_not_there_is_an_error_and_one_without_a_snapshot_i
 ) -> None:
     with pytest.raises(NotFound):
         said(database, execution.id + 1)
-    database.run(lambda s: s.execute(Stats.__table__.delete()))
+    database.run(lambda s: s.execute(delete(Stats)))
     assert said(database, execution.id) == (0, "0 of 0 executions are equal to a recount\n")
 
 
