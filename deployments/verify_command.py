@@ -29,19 +29,22 @@ def run_verify(
     """
     console = console or Console(highlight=False, soft_wrap=True)
     ids = choose_executions(database, execution_id)
-    different = 0
+    different = archived = 0
     with _bar(errors or Console(stderr=True)) as (progress, bar):
         for number, key in enumerate(ids):
             progress.update(bar, description=f"execution {key}", total=len(ids), completed=number)
             report = verify(database, key, partial(_show, progress, bar, number))
             _print(console, report)
+            archived += report.is_archived
             if not report.is_equal:
                 different += 1
                 if with_repair:
                     _repair(database, console, key)
         progress.update(bar, total=len(ids), completed=len(ids))
-    equal = len(ids) - different
+    equal = len(ids) - different - archived
     console.print(f"{equal} of {len(ids)} executions are equal to a recount", markup=False)
+    if archived:
+        console.print(f"{archived} have no ledger to be compared with any more", markup=False)
     return 1 if different else 0
 
 

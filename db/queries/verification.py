@@ -55,6 +55,20 @@ def list_execution_ids(session: Session) -> Sequence[int]:
     return session.scalars(select(Stats.execution_id).order_by(Stats.execution_id)).all()
 
 
+def is_archived(session: Session, execution_id: int) -> bool:
+    """Whether it is over, and has fewer messages than it had: the ledger of old executions may be moved elsewhere, and their counts
+    stay (`docs/scaling.md`). There is nothing left to compare them with."""
+    intended, state = session.execute(
+        select(Stats.intended, FlowExecution.state)
+        .join(FlowExecution, FlowExecution.id == Stats.execution_id)
+        .where(Stats.execution_id == execution_id)
+    ).one()
+    stored = session.scalars(
+        select(func.count()).select_from(Message).where(Message.execution_id == execution_id)
+    ).one()
+    return bool(state.is_final and stored < intended)
+
+
 def list_differences(session: Session, execution_id: int) -> list[Difference]:
     """Counts of the execution that differ from a recount; the session sees one moment.
 

@@ -15,6 +15,7 @@ from db.queries.verification import (
     Difference,
     WrongFeedback,
     find_range,
+    is_archived,
     list_differences,
     list_execution_ids,
     list_wrong_feedback,
@@ -34,12 +35,14 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Report:
-    """What differs in one execution: counts, and messages, of which the first few are named."""
+    """What differs in one execution: counts, and messages, of which the first few are named. Of one that is archived nothing can
+    be told."""
 
     execution_id: int
     counts: Sequence[Difference] = ()
     wrong_messages: int = 0
     messages: list[WrongFeedback] = field(default_factory=list)
+    is_archived: bool = False
 
     @property
     def is_equal(self) -> bool:
@@ -62,6 +65,9 @@ def choose_executions(database: Database, execution_id: int | None) -> Sequence[
 def verify(database: Database, execution_id: int, progress: Progress = lambda _: None) -> Report:
     """Compare counts and messages of one execution. Reads only."""
     with database.snapshot() as session:
+        if is_archived(session, execution_id):
+            progress(1.0)
+            return Report(execution_id, is_archived=True)
         report = Report(execution_id, list_differences(session, execution_id))
         ids = find_range(session, execution_id)
     for wrong in _walk(database, execution_id, ids, progress):
@@ -72,8 +78,13 @@ def verify(database: Database, execution_id: int, progress: Progress = lambda _:
 
 
 def repair(database: Database, execution_id: int, *, approved_by: str) -> Report:
-    """Set right what differs, first messages and then counts, and keep who wanted it; returns what still differs then."""
+    """Set right what differs, first messages and then counts, and keep who wanted it; returns what still differs then.
+
+    Of an execution that is archived nothing is changed: its counts are all that is left of it.
+    """
     with database.reading() as session:
+        if is_archived(session, execution_id):
+            return Report(execution_id, is_archived=True)
         ids = find_range(session, execution_id)
     wrong_messages = 0
     for wrong in _walk(database, execution_id, ids, lambda _: None):

@@ -15,10 +15,11 @@ from db.engine import Database
 from db.errors import NotFound
 from db.models import Approval, Event, Message, SendmodeStats, Stats, StatsMinute, StatsReason
 from db.queries import verification
+from db.queries.executions import set_state
 from db.queries.recount import recount_minutes
 from db.queries.stats import get_counts, list_minutes
 from db.queries.verification import list_differences
-from db.states import Breakdown, Channel, Feedback
+from db.states import Breakdown, Channel, ExecutionState, Feedback
 from deployments.verify_command import run_verify
 from tasks.statistics.verifying import repair, verify
 from tests.builders import add_campaign, empty
@@ -257,6 +258,21 @@ def test_who_was_erased_may_have_said_more_than_events_tell_but_not_less(
     assert verify(database, execution.id).wrong_messages == 0
     database.run(lambda s: s.execute(update(Message).where(erased).values(feedback=0)))
     assert verify(database, execution.id).wrong_messages == 1
+
+
+def test_counts_whose_ledger_is_archived_are_left_alone(database: Database, execution: Sent) -> None:
+    report(database, [execution.event(0, "delivered")])
+    gone = delete(Message).where(Message.id <= execution.ids[1])
+    database.run(lambda s: s.execute(gone))
+    # While it is being sent nobody may take messages away.
+    assert said(database)[0] == 1
+    database.run(lambda s: set_state(s, execution.id, ExecutionState.COMPLETED))
+    code, text = said(database, with_repair=True)
+    assert code == 0
+    assert text.endswith("1 have no ledger to be compared with any more\n")
+    with database.reading() as s:
+        assert get_counts(s, execution.id).messages["intended"] == PLACES
+        assert get_counts(s, execution.id).messages["delivered"] == 1
 
 
 def test_an_sms_execution_is_compared_with_its_parts(database: Database) -> None:
