@@ -20,6 +20,8 @@ from rich.console import Console
 from benchmarks import bare, engine, limits, peer_celery, peer_prefect
 from benchmarks.audience.measuring import audience_verdicts, print_audience
 from benchmarks.audience.measuring import measure as measure_audience
+from benchmarks.feedback.measuring import feedback_verdicts
+from benchmarks.feedback.measuring import measure as measure_feedback
 from benchmarks.measured import Row
 from benchmarks.peer_work import PeerMissing
 from benchmarks.plot import draw
@@ -36,9 +38,11 @@ LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.item
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
 SENDING = ("starts", "engine", "bare", "sms", "limits", "peers")
-PARTS = (*SENDING, "audience")
+PARTS = (*SENDING, "audience", "feedback")
 CLIENTS = 1_000_000
 QUICK_CLIENTS = 50_000
+EVENTS = 200_000
+QUICK_EVENTS = 20_000
 console = Console(highlight=False)
 
 
@@ -73,6 +77,12 @@ def main() -> None:
                 measure_audience(url, database, address, clients, note)
             print_audience(console, rows[sent:])
             for line in audience_verdicts(rows[sent:]):
+                console.print(line)
+        if "feedback" in parts:
+            sent = len(rows)
+            with _empty(url) as database:
+                measure_feedback(url, database, QUICK_EVENTS if arguments.quick else arguments.events, note)
+            for line in feedback_verdicts(rows[sent:]):
                 console.print(line)
     if arguments.plot:
         draw(rows, arguments.plot)
@@ -159,6 +169,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="recipients of the emails")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--clients", type=int, default=CLIENTS, help="clients of the audience")
+    parser.add_argument("--events", type=int, default=EVENTS, help="webhook events of the feedback")
     parser.add_argument("--plot", type=Path, help="also draw the figures into this SVG")
     parser.add_argument("--json", type=Path, help="also append the lines of JSON to this file")
     return parser.parse_args()
