@@ -57,24 +57,14 @@ def up(
 @app.command()
 def api() -> None:
     """Serve the HTTP API."""
-    import uvicorn
-
+    from deployments.api_server import serve_api
     from deployments.checks import check_database, check_port
     from settings import get_settings
 
     settings = get_settings()
     check_port(settings.api_host, settings.api_port, "ICS_API_PORT")
     check_database(settings)
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_level=settings.log_level.lower(),
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-    )
+    serve_api(settings)
 
 
 @app.command()
