@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from queue import Empty, Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from deployments.client import ApiClient, ApiError
@@ -21,23 +21,39 @@ def follow(client: ApiClient, execution_ids: Sequence[int], *, timeout: float) -
         ApiError: the API refuses, is away for half a minute, or `timeout` seconds are over.
     """
     arrived: Queue[tuple[int, Any] | ApiError] = Queue()
+    is_over = Event()
     for execution_id in execution_ids:
-        Thread(target=_read, args=(client, execution_id, arrived), daemon=True).start()
+        Thread(target=_read, args=(client, execution_id, arrived, is_over), daemon=True).start()
     deadline = time.monotonic() + timeout
-    while True:
-        try:
+    try:
+        while True:
             found = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
-            raise ApiError(f"executions {list(execution_ids)} are not over after {timeout:.0f} s") from None
-        if isinstance(found, ApiError):
-            raise found
-        yield found
+            if isinstance(found, ApiError):
+                raise found
+            yield found
+    except Empty:
+        raise ApiError(f"executions {list(execution_ids)} are not over after {timeout:.0f} s") from None
+    finally:
+        is_over.set()
 
 
-def _read(client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] | ApiError]") -> None:
+def _read(
+    client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] | ApiError]", is_over: Event
+) -> None:
+    try:
+        _follow_one(client, execution_id, arrived, is_over)
+    except Exception as error:
+        # The caller has seen enough, and closed the client under the stream.
+        if not is_over.is_set():
+            arrived.put(ApiError(f"execution {execution_id} cannot be followed: {error}"))
+
+
+def _follow_one(
+    client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] | ApiError]", is_over: Event
+) -> None:
     seen: str | None = None
     heard_at = time.monotonic()
-    while True:
+    while not is_over.is_set():
         try:
             for event_id, picture in client.events(f"/api/flow-executions/{execution_id}/events", seen=seen):
                 seen, heard_at = event_id, time.monotonic()
@@ -45,6 +61,8 @@ def _read(client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] 
             error = None
         except ApiError as caught:
             error = caught
+        if is_over.is_set():
+            return
         if error is not None and error.status not in _PASSING:
             arrived.put(error)
             return
