@@ -117,11 +117,11 @@ def list_unapplied(
     return found
 
 
-def get_delivery(session: Session, delivery_id: int) -> WebhookDelivery:
-    """Without its body, until that is looked at. Raises NotFound."""
-    query = (
-        select(WebhookDelivery).options(defer(WebhookDelivery.body)).where(WebhookDelivery.id == delivery_id)
-    )
+def get_delivery(session: Session, delivery_id: int, *, with_body: bool = False) -> WebhookDelivery:
+    """Raises NotFound. The body may be a megabyte, and is read only when it is asked for."""
+    query = select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
+    if not with_body:
+        query = query.options(defer(WebhookDelivery.body))
     found = session.scalars(query).one_or_none()
     if found is None:
         raise NotFound("webhook delivery", delivery_id)

@@ -71,8 +71,7 @@ def replay_delivery(database: Database, delivery_id: int) -> None:
         NotFound: there is no such webhook (any more).
     """
     with database.reading() as session:
-        delivery = webhooks.get_delivery(session, delivery_id)
-        session.refresh(delivery)
+        delivery = webhooks.get_delivery(session, delivery_id, with_body=True)
     apply_in_pieces(database, [delivery])
 
 
