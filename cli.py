@@ -22,6 +22,8 @@ jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_a
 app.add_typer(jobs_app, name="failed-jobs")
 stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
 app.add_typer(stats_app, name="stats")
+events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
+app.add_typer(events_app, name="webhook-events")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -59,24 +61,14 @@ def up(
 @app.command()
 def api() -> None:
     """Serve the HTTP API."""
-    import uvicorn
-
+    from deployments.api_server import serve_api
     from deployments.checks import check_database, check_port
     from settings import get_settings
 
     settings = get_settings()
     check_port(settings.api_host, settings.api_port, "ICS_API_PORT")
     check_database(settings)
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_level=settings.log_level.lower(),
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-    )
+    serve_api(settings)
 
 
 @app.command()
@@ -345,6 +337,39 @@ def stats_verify(
 
     check_database(get_settings())
     raise typer.Exit(run_verify(get_database(), execution_id, with_repair=repair))
+
+
+@events_app.command("list")
+def webhook_events_list(
+    with_closed: Annotated[bool, typer.Option("--all", help="Also those that are applied or gone.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """List the events that could not be applied, with the reason."""
+    from deployments.client import api_client
+    from deployments.webhook_events_command import list_events
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        list_events(client, with_closed=with_closed)
+
+
+@events_app.command("replay")
+def webhook_events_replay(
+    event_id: Annotated[int | None, typer.Argument(min=1)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every open event.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Try an event again, or all open ones. Exit code 1 when one stays open."""
+    from deployments.client import api_client
+    from deployments.webhook_events_command import replay_all, replay_one
+    from settings import get_settings
+
+    if every == (event_id is not None):
+        raise typer.BadParameter("give the id of a webhook event, or --all")
+    with api_client(get_settings(), url=url, token=token) as client:
+        raise typer.Exit(replay_all(client) if event_id is None else replay_one(client, event_id))
 
 
 def main() -> None:

@@ -17,9 +17,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bare, engine, limits, peer_celery, peer_prefect
+from benchmarks import bare, engine, limits, live, peer_celery, peer_prefect
 from benchmarks.audience.measuring import audience_verdicts, print_audience
 from benchmarks.audience.measuring import measure as measure_audience
+from benchmarks.feedback.measuring import feedback_verdicts
+from benchmarks.feedback.measuring import measure as measure_feedback
 from benchmarks.measured import Row
 from benchmarks.peer_work import PeerMissing
 from benchmarks.plot import draw
@@ -36,9 +38,13 @@ LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.item
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
 SENDING = ("starts", "engine", "bare", "sms", "limits", "peers")
-PARTS = (*SENDING, "audience")
+PARTS = (*SENDING, "audience", "feedback", "live")
+LISTENED = 100_000
+QUICK_LISTENED = 10_000
 CLIENTS = 1_000_000
 QUICK_CLIENTS = 50_000
+EVENTS = 200_000
+QUICK_EVENTS = 20_000
 console = Console(highlight=False)
 
 
@@ -74,6 +80,10 @@ def main() -> None:
             print_audience(console, rows[sent:])
             for line in audience_verdicts(rows[sent:]):
                 console.print(line)
+        if "live" in parts:
+            _measure_live(url, address, QUICK_LISTENED if arguments.quick else LISTENED, rows, note)
+        if "feedback" in parts:
+            _measure_feedback(url, QUICK_EVENTS if arguments.quick else arguments.events, rows, note)
     if arguments.plot:
         draw(rows, arguments.plot)
 
@@ -89,6 +99,27 @@ def _measure_sending(
             note(limits.keep_to_rate(url, address, channel, flows[channel, LIMITED[channel]]))
         if "peers" in parts:
             _measure_peers(url, address, note)
+
+
+def _measure_live(
+    url: str, address: str, recipients: int, rows: list[Row], note: Callable[[Row], None]
+) -> None:
+    before = len(rows)
+    with _empty(url) as database:
+        flows = database.run(lambda s: _populate(s, (recipients,)))
+        with engine.platform(url, address) as (local, client):
+            for row in live.measure(local, client, address, flows[Channel.EMAIL, recipients], recipients):
+                note(row)
+    for line in live.live_verdicts(rows[before:]):
+        console.print(line)
+
+
+def _measure_feedback(url: str, events: int, rows: list[Row], note: Callable[[Row], None]) -> None:
+    before = len(rows)
+    with _empty(url) as database:
+        measure_feedback(url, database, events, note)
+    for line in feedback_verdicts(rows[before:]):
+        console.print(line)
 
 
 @contextmanager
@@ -159,6 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="recipients of the emails")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--clients", type=int, default=CLIENTS, help="clients of the audience")
+    parser.add_argument("--events", type=int, default=EVENTS, help="webhook events of the feedback")
     parser.add_argument("--plot", type=Path, help="also draw the figures into this SVG")
     parser.add_argument("--json", type=Path, help="also append the lines of JSON to this file")
     return parser.parse_args()

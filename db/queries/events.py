@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -31,14 +31,16 @@ _TYPES = {
     "raw": "MEDIUMTEXT",
 }
 
+_OCCURRED_AT = list(_TYPES).index("occurred_at")
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """One event as it is stored; `delivery_id` is the webhook it came in, None for what a client did with us."""
 
-    delivery_id: int | None
+class EventRow(NamedTuple):
+    """One event as it is stored, in the order of `_TYPES`; `delivery_id` is the webhook it came in, None for what a client did
+    with us."""
+
     fingerprint: bytes
     provider_event_id: str | None
+    delivery_id: int | None
     provider: str
     kind: str
     message_id: int | None
@@ -77,7 +79,8 @@ def insert_events(session: Session, rows: Sequence[EventRow]) -> int:
         "rows",
     )
     inserted = 0
-    for document in packed([_values(row) for row in rows]):
+    moments: dict[datetime, str] = {}
+    for document in packed([_values(row, moments) for row in rows]):
         result: Any = session.execute(statement, {"rows": document})
         inserted += result.rowcount
     return inserted
@@ -124,21 +127,11 @@ def assign_events(session: Session, message_ids: Sequence[int]) -> None:
     )
 
 
-def _values(row: EventRow) -> list[Any]:
-    moment = row.occurred_at.astimezone(UTC)
-    return [
-        row.fingerprint.hex(),
-        row.provider_event_id,
-        row.delivery_id,
-        row.provider,
-        row.kind,
-        row.message_id,
-        row.client_id,
-        row.execution_id,
-        row.address,
-        moment.strftime("%Y-%m-%d %H:%M:%S.%f"),
-        row.url,
-        row.classification,
-        row.reason,
-        as_text(row.raw),
-    ]
+def _values(row: EventRow, moments: dict[datetime, str]) -> list[Any]:
+    values = list(row)
+    values[0] = row.fingerprint.hex()
+    values[_OCCURRED_AT] = moments.get(row.occurred_at) or moments.setdefault(
+        row.occurred_at, row.occurred_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    )
+    values[-1] = as_text(row.raw)
+    return values

@@ -5,15 +5,18 @@ while it holds the message (`lock_messages`). Counts follow the bits.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+import orjson
+from sqlalchemy import TextClause, func, select, update
 from sqlalchemy.orm import Session
 
+from db.dialect import gathered, json_arrays, looked_up, row_lock, with_rows
 from db.models import Batch, Client, FlowExecution, Message
+from db.queries.parameters import as_text
 from db.queries.stats import (
     email_counters,
     move_minutes,
@@ -27,6 +30,10 @@ from db.states import Channel, Feedback, MessageState
 # States that a signed event about the message proves wrong: the provider did take it.
 _REFUTED = (MessageState.PENDING, MessageState.UNKNOWN)
 _QUIET = {"synchronize_session": False}
+_MESSAGES = Message.__tablename__
+_CHANNELS = {each.value: each for each in Channel}
+_STATES = {each.value: each for each in MessageState}
+_LOCKED_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +43,20 @@ class KnownMessage:
     id: int
     client_id: int
     execution_id: int
-    flow_id: int
     channel: Channel
     address: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LockedMessage:
-    """A message that nobody else changes until the transaction ends. `counts_as` is the state it is counted in now."""
+class LockedMessage(NamedTuple):
+    """A message that nobody else changes until the transaction ends; `feedback` are bits of `db.states.Feedback`."""
 
     id: int
+    client_id: int
     execution_id: int
     channel: Channel
+    address: str | None
     state: MessageState
-    counts_as: MessageState
-    feedback: Feedback
+    feedback: int
     parts: int | None
 
 
@@ -60,6 +66,22 @@ class Moves:
 
     stats: Counter[str] = field(default_factory=Counter)
     minutes: Counter[tuple[datetime, str]] = field(default_factory=Counter)
+
+
+@dataclass
+class Held:
+    """Messages that are held, by id, and those among them whose batch is in `sending`."""
+
+    messages: dict[int, LockedMessage]
+    being_sent: Collection[int] = ()
+
+
+def list_uids(session: Session, execution_ids: Collection[int]) -> dict[int, str]:
+    """The uid of each execution, which a reference to one of its messages begins with."""
+    if not execution_ids:
+        return {}
+    query = select(FlowExecution.id, FlowExecution.uid).where(FlowExecution.id.in_(list(execution_ids)))
+    return dict(session.execute(query).tuples().all())
 
 
 def find_messages(session: Session, references: Iterable[tuple[str, int]]) -> dict[int, KnownMessage]:
@@ -72,27 +94,9 @@ def find_messages(session: Session, references: Iterable[tuple[str, int]]) -> di
             Message.id.in_(list(wanted))
         )
     ).all()
-    # A handful of executions, whatever the number of messages: cheaper than a join for each of these.
-    executions = {
-        row.id: row
-        for row in session.execute(
-            select(FlowExecution.id, FlowExecution.uid, FlowExecution.flow_id).where(
-                FlowExecution.id.in_({row.execution_id for row in rows})
-            )
-        )
-    }
-    return {
-        row.id: KnownMessage(
-            row.id,
-            row.client_id,
-            row.execution_id,
-            executions[row.execution_id].flow_id,
-            row.channel,
-            row.address,
-        )
-        for row in rows
-        if executions[row.execution_id].uid == wanted[row.id]
-    }
+    # Not as a join: the optimizer of MariaDB would begin at the execution and read all its messages.
+    uids = list_uids(session, {row.execution_id for row in rows})
+    return {row.id: KnownMessage(*row) for row in rows if wanted[row.id] == uids[row.execution_id]}
 
 
 def find_by_provider_ids(
@@ -108,7 +112,6 @@ def find_by_provider_ids(
             Message.id,
             Message.client_id,
             Message.execution_id,
-            FlowExecution.flow_id,
             Message.channel,
         )
         .join(
@@ -116,7 +119,6 @@ def find_by_provider_ids(
             (Message.execution_id == Batch.execution_id)
             & Message.id.between(Batch.first_message_id, Batch.last_message_id),
         )
-        .join(FlowExecution, FlowExecution.id == Batch.execution_id)
         .where(
             Batch.provider_message_id.in_({key for key, _ in wanted}),
             Message.channel == Channel.EMAIL,
@@ -124,8 +126,8 @@ def find_by_provider_ids(
         )
     )
     return {
-        (key, address): KnownMessage(message_id, client_id, execution_id, flow_id, channel, address)
-        for key, address, message_id, client_id, execution_id, flow_id, channel in rows
+        (key, address): KnownMessage(message_id, client_id, execution_id, channel, address)
+        for key, address, message_id, client_id, execution_id, channel in rows
         if (key, address) in wanted
     }
 
@@ -148,18 +150,11 @@ def find_latest_sms(session: Session, phones: Collection[str]) -> dict[str, Know
         .subquery("latest")
     )
     rows = session.execute(
-        select(
-            Message.id,
-            Message.client_id,
-            Message.execution_id,
-            FlowExecution.flow_id,
-            Message.channel,
-            Message.address,
+        select(Message.id, Message.client_id, Message.execution_id, Message.channel, Message.address).join(
+            latest, latest.c.id == Message.id
         )
-        .join(latest, latest.c.id == Message.id)
-        .join(FlowExecution, FlowExecution.id == Message.execution_id)
     )
-    return {row[5]: KnownMessage(*row) for row in rows}
+    return {row[4]: KnownMessage(*row) for row in rows}
 
 
 def find_clients_by_phone(session: Session, phones: Collection[str]) -> dict[str, int]:
@@ -172,103 +167,134 @@ def find_clients_by_phone(session: Session, phones: Collection[str]) -> dict[str
     return {phone: client_id for phone, client_id in rows if phone is not None}
 
 
-def lock_messages(session: Session, message_ids: Collection[int]) -> dict[int, LockedMessage]:
+def lock_messages(session: Session, message_ids: Collection[int]) -> Held:
     """The messages, with their batches where these may be on their way, held until the transaction ends."""
-    pending = _list_pending(session, message_ids)
+    ids = sorted(message_ids)
+    pending = _list_pending(session, ids)
     being_sent = hold_batches(session, pending)
-    rows = session.execute(
-        select(
-            Message.id, Message.execution_id, Message.channel, Message.state, Message.feedback, Message.parts
-        )
-        .where(Message.id.in_(list(message_ids)))
-        .order_by(Message.id)
-        .with_for_update()
-    ).all()
+    messages = {message.id: message for message in _read_locked(session, ids)}
     # A person had it sent again since the first look; held in this order it may be a deadlock, which is run again.
-    late = [row.id for row in rows if row.state is MessageState.PENDING and row.id not in pending]
-    being_sent |= hold_batches(session, late)
-    # One that became unknown since the first look may be in a batch that is being sent again for others.
-    return {
-        row.id: LockedMessage(
-            row.id,
-            row.execution_id,
-            row.channel,
-            row.state,
-            MessageState.SENDING if row.state is MessageState.PENDING and row.id in being_sent else row.state,
-            Feedback(row.feedback),
-            row.parts,
-        )
-        for row in rows
-    }
+    late = {each.id for each in messages.values() if each.state is MessageState.PENDING} - set(pending)
+    return Held(messages, being_sent | hold_batches(session, late))
 
 
 def apply_feedback(session: Session, bits: Mapping[int, Feedback]) -> set[int]:
     """Add bits of feedback to messages and move the stats by what was new; returns the executions it touched."""
-    locked = lock_messages(session, bits)
-    return store_feedback(session, locked, {key: each.feedback | bits[key] for key, each in locked.items()})
+    held = lock_messages(session, bits)
+    after = {key: each.feedback | int(bits[key]) for key, each in held.messages.items()}
+    return store_feedback(session, held, after)
 
 
 def store_feedback(
-    session: Session,
-    locked: Mapping[int, LockedMessage],
-    after: Mapping[int, Feedback],
-    moves: Mapping[int, Moves] | None = None,
+    session: Session, held: Held, after: Mapping[int, int], moves: Mapping[int, Moves] | None = None
 ) -> set[int]:
-    """Give the locked messages this feedback, and move the stats by the difference; returns the executions it touched.
+    """Give the held messages this feedback, and move the stats by the difference; returns the executions it touched.
 
     A message that is pending, sending or unknown becomes accepted: the event proves that the provider took it. `moves` are by
     execution.
     """
-    stats: dict[int, Counter[str]] = {}
-    sms: dict[int, Counter[str]] = {}
-    by_feedback: dict[Feedback, list[int]] = {}
-    refuted: list[int] = []
-    for message in locked.values():
-        counts = stats.setdefault(message.execution_id, Counter())
-        sms_counts = sms.setdefault(message.execution_id, Counter())
+    stats: dict[int, Counter[str]] = {each.execution_id: Counter() for each in held.messages.values()}
+    sms: dict[int, Counter[str]] = {execution_id: Counter() for execution_id in stats}
+    by_feedback: dict[int, list[int]] = {}
+    changes: Counter[tuple[int, Channel, int, int]] = Counter()
+    for message in held.messages.values():
         now = after[message.id]
         if now != message.feedback:
             by_feedback.setdefault(now, []).append(message.id)
-            _shift(counts, email_counters(message.feedback), email_counters(now))
-            if message.channel is Channel.SMS:
-                _shift(sms_counts, sms_counters(message.feedback), sms_counters(now))
-        if message.state in _REFUTED:
-            refuted.append(message.id)
-            counts[message.counts_as.value] -= 1
-            counts[MessageState.ACCEPTED.value] += 1
-            if message.channel is Channel.SMS:
-                sms_counts.update({"sent": 1, "parts": message.parts or 0})
-    _store(session, by_feedback, refuted)
+            changes[message.execution_id, message.channel, message.feedback, now] += 1
+    for (execution_id, channel, before, now), count in changes.items():
+        _shift(stats[execution_id], email_counters(before), email_counters(now), count)
+        if channel is Channel.SMS:
+            _shift(sms[execution_id], sms_counters(before), sms_counters(now), count)
+    refuted = [each for each in held.messages.values() if each.state in _REFUTED]
+    for message in refuted:
+        _accept(
+            message, message.id in held.being_sent, stats[message.execution_id], sms[message.execution_id]
+        )
+    _store(session, by_feedback, [message.id for message in refuted])
     for execution_id in sorted(stats):
         more = (moves or {}).get(execution_id, Moves())
-        move_stats(session, execution_id, _sum(stats[execution_id], more.stats))
+        stats[execution_id].update(more.stats)
+        move_stats(session, execution_id, stats[execution_id])
         move_sendmode_stats(session, execution_id, sms[execution_id])
         move_minutes(session, execution_id, more.minutes)
     return set(stats)
 
 
-def _shift(counts: Counter[str], before: frozenset[str], now: frozenset[str]) -> None:
-    counts.update(now - before)
-    counts.subtract(before - now)
+def _accept(
+    message: LockedMessage, is_being_sent: bool, counts: Counter[str], sms_counts: Counter[str]
+) -> None:
+    # One that became unknown since the first look may be in a batch that is being sent again for others.
+    is_sending = message.state is MessageState.PENDING and is_being_sent
+    counts[MessageState.SENDING.value if is_sending else message.state.value] -= 1
+    counts[MessageState.ACCEPTED.value] += 1
+    if message.channel is Channel.SMS:
+        sms_counts.update({"sent": 1, "parts": message.parts or 0})
 
 
-def _sum(counts: Counter[str], more: Counter[str]) -> Counter[str]:
-    """Unlike `+`, with what is negative."""
-    total = Counter(counts)
-    total.update(more)
-    return total
+def _shift(counts: Counter[str], before: frozenset[str], now: frozenset[str], by: int) -> None:
+    for name in now - before:
+        counts[name] += by
+    for name in before - now:
+        counts[name] -= by
 
 
-def _list_pending(session: Session, message_ids: Collection[int]) -> Sequence[int]:
+def _list_pending(session: Session, message_ids: Sequence[int]) -> list[int]:
     """Those whose batch has to be held before they are."""
-    return session.scalars(
-        select(Message.id).where(Message.id.in_(list(message_ids)), Message.state == MessageState.PENDING)
-    ).all()
+    statement = _looking_up(session, f"{_MESSAGES}.id", condition=f"{_MESSAGES}.state = 'pending'")
+    return [
+        message_id
+        for some in _pieces(message_ids)
+        for message_id in session.scalars(statement, {"ids": as_text([[key] for key in some])})
+    ]
 
 
-def _store(session: Session, by_feedback: Mapping[Feedback, list[int]], refuted: list[int]) -> None:
+def _read_locked(session: Session, message_ids: Sequence[int]) -> Iterator[LockedMessage]:
+    """In the order of their ids, so that two who hold the same ones wait for each other and never for ever.
+
+    Hundreds of messages travel as one JSON text: the driver takes rows apart in Python, which would cost more than all else.
+    """
+    document = f"JSON_ARRAY({', '.join(f'{_MESSAGES}.{name}' for name in LockedMessage._fields)})"
+    together = _looking_up(session, f"COUNT(*), {gathered(document)}", lock=True)
+    for some in _pieces(message_ids):
+        ids = {"ids": as_text([[key] for key in some])}
+        count, documents = session.execute(together, ids).one()
+        found = _loads(f"[{documents or ''}]")
+        if len(found) != count:  # The text was cut: it was longer than what is taken in one piece.
+            one_by_one = _looking_up(session, document, lock=True)
+            found = [orjson.loads(each) for each in session.scalars(one_by_one, ids)]
+        for key, client_id, execution_id, channel, address, state, feedback, parts in found:
+            yield LockedMessage(
+                key, client_id, execution_id, _CHANNELS[channel], address, _STATES[state], feedback, parts
+            )
+
+
+def _looking_up(
+    session: Session, columns: str, *, condition: str = "1 = 1", lock: bool = False
+) -> TextClause:
+    """A SELECT from the messages whose ids are in the JSON parameter `ids`."""
+    source = json_arrays(session.get_bind().dialect, "ids", {"id": "BIGINT"})
+    joined = looked_up(session.get_bind().dialect, source, _MESSAGES, on=f"{_MESSAGES}.id = incoming.id")
+    suffix = row_lock(session, _MESSAGES) if lock else ""
+    return with_rows(f"SELECT {columns} FROM {joined} WHERE {condition}{suffix}", "ids")
+
+
+def _pieces(message_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(message_ids), _LOCKED_AT_ONCE):
+        yield message_ids[start : start + _LOCKED_AT_ONCE]
+
+
+def _loads(documents: str) -> list[list[Any]]:
+    """None of them if the text was cut."""
+    try:
+        return orjson.loads(documents)  # type: ignore[no-any-return]
+    except orjson.JSONDecodeError:
+        return []
+
+
+def _store(session: Session, by_feedback: Mapping[int, list[int]], refuted: list[int]) -> None:
     for feedback, ids in by_feedback.items():
-        _update(session, ids, feedback=int(feedback))
+        _update(session, ids, feedback=feedback)
     if refuted:
         _update(session, refuted, state=MessageState.ACCEPTED)
 

@@ -18,7 +18,7 @@ from db.queries.stats import (
     reason_key,
     sms_counters,
 )
-from db.states import BatchState, Breakdown, Channel, Feedback, MessageState
+from db.states import BatchState, Breakdown, Channel, MessageState
 
 
 def recount(session: Session, execution_id: int) -> Counts:
@@ -59,10 +59,10 @@ def _count_messages(
     for channel, state, bits, count, parts in groups:
         messages["intended"] += count
         messages[state.value] += count
-        for column in email_counters(Feedback(bits)):
+        for column in email_counters(bits):
             messages[column] += count
         if channel is Channel.SMS:
-            for column in sms_counters(Feedback(bits)):
+            for column in sms_counters(bits):
                 sms[column] += count
             if state is MessageState.ACCEPTED:
                 sms["sent"] += count

@@ -88,15 +88,17 @@ class Counts:
 
 
 @lru_cache(maxsize=4096)
-def email_counters(feedback: Feedback) -> frozenset[str]:
-    """The columns of `stats` in which a message with this feedback counts."""
+def email_counters(bits: int) -> frozenset[str]:
+    """The columns of `stats` in which a message with these bits of feedback counts."""
+    feedback = Feedback(bits)
     own = {column for bit, column in _EMAIL_BITS.items() if bit in feedback}
     return frozenset(own | {column for column, bits in _ANY_BITS.items() if bits & feedback})
 
 
 @lru_cache(maxsize=4096)
-def sms_counters(feedback: Feedback) -> frozenset[str]:
-    """The columns of `sendmode_stats` in which an SMS with this feedback counts."""
+def sms_counters(bits: int) -> frozenset[str]:
+    """The columns of `sendmode_stats` in which an SMS with these bits of feedback counts."""
+    feedback = Feedback(bits)
     return frozenset(column for bit, column in _SMS_BITS.items() if bit in feedback)
 
 

@@ -27,7 +27,7 @@ from db.queries.stats import (
 from db.states import Feedback, MessageState
 
 STATS, SMS, MINUTES = "stats", "sendmode_stats", "stats_minutes"
-_CLICKED = Feedback.CLICKED | Feedback.MACHINE_CLICKED
+_CLICKED = int(Feedback.CLICKED | Feedback.MACHINE_CLICKED)
 _ROWS_AT_A_TIME = 500
 
 
@@ -113,14 +113,6 @@ def repair_counts(session: Session, execution_id: int) -> list[Difference]:
     return found
 
 
-def find_range(session: Session, execution_id: int) -> tuple[int, int] | None:
-    """The first and the last id of its messages; None when it has none."""
-    first, last = session.execute(
-        select(func.min(Message.id), func.max(Message.id)).where(Message.execution_id == execution_id)
-    ).one()
-    return None if first is None else (first, last)
-
-
 def list_wrong_feedback(
     session: Session, execution_id: int, bits: Mapping[str, Feedback], *, first: int, last: int
 ) -> list[WrongFeedback]:
@@ -151,17 +143,14 @@ def repair_feedback(session: Session, message_ids: Collection[int], bits: Mappin
 
     Bits that no event explains stay: that something was reported once is not undone. Who clicked is told from the events alone.
     """
-    locked = lock_messages(session, message_ids)
+    held = lock_messages(session, message_ids)
     told = _told(bits, Event.message_id.in_(list(message_ids)))
-    said = {
-        key: Feedback(int(value)) for key, value in session.execute(select(told.c.message_id, told.c.bits))
-    }
+    said = {key: int(value) for key, value in session.execute(select(told.c.message_id, told.c.bits))}
     after = {}
-    for key, message in locked.items():
-        own = said.get(key, Feedback(0))
-        kept = message.feedback & ~_CLICKED if own & _CLICKED else message.feedback
-        after[key] = kept | own
-    store_feedback(session, locked, after)
+    for key, message in held.messages.items():
+        own = said.get(key, 0)
+        after[key] = (message.feedback & ~_CLICKED if own & _CLICKED else message.feedback) | own
+    store_feedback(session, held, after)
 
 
 def _told(bits: Mapping[str, Feedback], which: ColumnElement[bool]) -> Subquery:

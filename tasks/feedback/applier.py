@@ -11,6 +11,8 @@ from tasks.feedback.apply import BYTES_AT_A_TIME, DELIVERIES_AT_A_TIME, apply_de
 
 log = structlog.get_logger()
 _PAUSE_AFTER_ERROR_SECONDS = 1.0
+# Reports of SMS come one a POST: those of so long are applied together, at the cost of one.
+_GATHERING_SECONDS = 0.05
 
 
 class Applier:
@@ -55,15 +57,17 @@ class Applier:
                 while not self._is_stopping and self._apply_some():
                     pass
             except Exception:
-                # The database is away: what is stored stays, and the next webhook or the scheduled flow tries again.
+                # The database is away: what is stored stays, and is tried again.
                 log.exception("inbox not applied")
                 with self._changed:
+                    self._is_due = True
                     self._changed.wait_for(lambda: self._is_stopping, _PAUSE_AFTER_ERROR_SECONDS)
 
     def _wait(self) -> bool:
-        """Until there is something to do; False when it is time to stop."""
+        """Until there is something to do, and a moment more; False when it is time to stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_due or self._is_stopping)
+            self._changed.wait_for(lambda: self._is_stopping, _GATHERING_SECONDS)
             self._is_due = False
             return not self._is_stopping
 
@@ -76,9 +80,6 @@ class Applier:
         finally:
             with self._changed:
                 self._in_work -= set(taken)
-                # Another thread may have looked while these were in work, and found nothing else.
-                self._is_due = True
-                self._changed.notify()
 
     def _take(self) -> list[int]:
         """The oldest webhooks that no thread of this process works on."""

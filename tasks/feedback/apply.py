@@ -5,7 +5,7 @@ transaction. Each event is counted once, whatever is applied again: whether it i
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,12 +14,13 @@ import structlog
 
 from db.engine import Database, Session, is_outage
 from db.errors import NotFound
+from db.models import WebhookDelivery
 from db.queries import webhooks
 from db.queries.events import EventRow, insert_events, list_known, relabel_events
 from db.queries.executions import list_settling, settle_execution
 from db.queries.feedback import (
+    Held,
     KnownMessage,
-    LockedMessage,
     Moves,
     find_messages,
     lock_messages,
@@ -33,9 +34,9 @@ from tasks.feedback.engagement import Labels, label
 from tasks.feedback.erased import mark_erased, redact
 from tasks.feedback.guarding import guard, list_harmed
 from tasks.feedback.incoming import Incoming, Parsed, parse_deliveries
-from tasks.feedback.labels import CLICKS
-from tasks.feedback.matching import match, reference_of
-from tasks.feedback.meaning import bits_of
+from tasks.feedback.labels import CLICKS, OPENS
+from tasks.feedback.matching import match_held, reference_of
+from tasks.feedback.meaning import int_of
 from tasks.feedback.suppressing import suppress
 from tasks.feedback.unsubscribe_links import Reference
 from tasks.providers.events import EventKind
@@ -44,7 +45,11 @@ log = structlog.get_logger()
 OURSELVES = "ics"
 DELIVERIES_AT_A_TIME = 100
 BYTES_AT_A_TIME = 1024 * 1024
-_CLICKED = Feedback.CLICKED | Feedback.MACHINE_CLICKED
+_CLICKED = int(Feedback.CLICKED | Feedback.MACHINE_CLICKED)
+# Kinds that may be stored under another label, and the bits of all their labels.
+_FAMILIES = dict.fromkeys(CLICKS, _CLICKED) | dict.fromkeys(
+    OPENS, int(Feedback.OPENED | Feedback.MACHINE_OPENED)
+)
 
 
 def apply_waiting(database: Database, *, state: InboxState = InboxState.RECEIVED, most: int = 100_000) -> int:
@@ -80,25 +85,24 @@ def apply_deliveries(database: Database, delivery_ids: Sequence[int]) -> int:
             raise
         if len(delivery_ids) > 1:
             return sum(apply_deliveries(database, [delivery_id]) for delivery_id in delivery_ids)
-    return _apply_in_pieces(database, delivery_ids[0])
+    return apply_in_pieces(database, deliveries)
 
 
-def _apply_in_pieces(database: Database, delivery_id: int) -> int:
-    """Apply what can be applied of a webhook, and keep the rest."""
-    with database.reading() as session:
-        deliveries = webhooks.list_deliveries(session, [delivery_id])
+def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -> int:
+    """Apply what can be applied of these webhooks, and keep the rest; returns how many are dealt with."""
+    ids = [each.id for each in deliveries]
     try:
-        parsed = parse_deliveries(deliveries)
-        _apply_piece(database, parsed)
+        _apply_piece(database, parse_deliveries(deliveries))
     except Exception as error:
         if is_outage(error):
             raise
-        log.exception("webhook not applied", delivery_id=delivery_id)
+        log.exception("webhook not applied", delivery_ids=ids)
         reason = f"{type(error).__name__} while applying"
-        database.run(lambda session: webhooks.mark_failed(session, delivery_id, reason))
+        for delivery_id in ids:
+            database.run(partial(webhooks.mark_failed, delivery_id=delivery_id, error=reason))
         return 0
-    database.run(lambda session: webhooks.mark_applied(session, [each.id for each in deliveries]))
-    return len(deliveries)
+    database.run(lambda session: webhooks.mark_applied(session, ids))
+    return len(ids)
 
 
 def _apply_piece(database: Database, parsed: Parsed) -> None:
@@ -149,14 +153,14 @@ def unsubscribe_message(
 def record_unsubscribe(session: Session, reference: Reference, message: KnownMessage, source: str) -> None:
     """What a client told us directly, by a link of ours, as an event and in the counts. Once a message: following the link
     again is no news. The caller holds the gate."""
-    locked = lock_messages(session, [message.id])
+    held = lock_messages(session, [message.id])
     moves = Moves()
     if message.address is not None:
         row = _own_row(reference, message, source)
         if insert_events(session, [row]):
             moves.minutes[minute_of(row.occurred_at), row.kind] += 1
-    after = {key: each.feedback | Feedback.UNSUBSCRIBED for key, each in locked.items()}
-    store_feedback(session, locked, after, {message.execution_id: moves})
+    after = {key: each.feedback | int(Feedback.UNSUBSCRIBED) for key, each in held.messages.items()}
+    store_feedback(session, held, after, {message.execution_id: moves})
 
 
 def _apply(session: Session, parsed: Parsed, delivery_ids: Sequence[int]) -> int:
@@ -170,16 +174,15 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     """Events to the ledger, those without their message and what is no event to `webhook_events`. May be done again."""
     # The gate comes before any message is locked, as it does for those who send; behind it nobody is erased meanwhile.
     hold_gate(session, alone=False)
-    match(session, parsed.events)
+    held = match_held(session, parsed.events)
     mark_erased(session, parsed)
-    locked = lock_messages(session, {each.message.id for each in parsed.events if each.message is not None})
     unmatched = [each for each in parsed.events if _is_unmatched(each)]
     applicable = [each for each in parsed.events if not _is_unmatched(each)]
-    new = _insert_new(session, _news(session, applicable, locked), locked)
+    new = _insert_new(session, _news(session, applicable, held), held)
     labels = new.labels
-    after = _feedback_after(locked, applicable, labels)
-    touched = store_feedback(session, locked, after, _moves(new.events, labels, locked))
-    guard(session, list_harmed(locked, after))
+    after = _feedback_after(held, applicable, labels)
+    touched = store_feedback(session, held, after, _moves(new.events, labels, held))
+    guard(session, list_harmed(held, after))
     redact(session, parsed)
     _keep_unapplied(session, parsed, unmatched)
     if has_open(session):
@@ -201,9 +204,7 @@ def _is_unmatched(each: Incoming) -> bool:
     return each.message is None and not each.is_erased and reference_of(each) is not None
 
 
-def _news(
-    session: Session, events: Sequence[Incoming], locked: Mapping[int, LockedMessage]
-) -> list[Incoming]:
+def _news(session: Session, events: Sequence[Incoming], held: Held) -> list[Incoming]:
     """Those that are not stored, each fact once, oldest first.
 
     An event whose bit its message does not have yet must be news; only the others are looked up.
@@ -211,22 +212,20 @@ def _news(
     by_fingerprint: dict[bytes, Incoming] = {}
     for each in events:
         by_fingerprint.setdefault(each.fingerprint, each)
-    doubtful = [key for key, each in by_fingerprint.items() if not _is_first(each, locked)]
+    doubtful = [key for key, each in by_fingerprint.items() if not _is_first(each, held)]
     known = list_known(session, doubtful)
     return [each for key, each in by_fingerprint.items() if key not in known]
 
 
-def _is_first(each: Incoming, locked: Mapping[int, LockedMessage]) -> bool:
+def _is_first(each: Incoming, held: Held) -> bool:
     if each.message is None:
         return False
-    bits = _CLICKED if each.event.kind in CLICKS else bits_of(each.event.kind)
-    if bits & (Feedback.OPENED | Feedback.MACHINE_OPENED):
-        bits = Feedback.OPENED | Feedback.MACHINE_OPENED
-    return bool(bits) and not locked[each.message.id].feedback & bits
+    bits = _FAMILIES.get(each.event.kind) or int_of(each.event.kind)
+    return bool(bits) and not held.messages[each.message.id].feedback & bits
 
 
-def _insert_new(session: Session, news: list[Incoming], locked: Mapping[int, LockedMessage]) -> _Inserted:
-    labels = label(session, news, locked)
+def _insert_new(session: Session, news: list[Incoming], held: Held) -> _Inserted:
+    labels = label(session, news, held)
     rows = [row for each in news if (row := _row(each)) is not None]
     if insert_events(session, rows) < len(rows):
         # One came with the id of another event, or somebody else stored one of nobody's meanwhile.
@@ -236,19 +235,17 @@ def _insert_new(session: Session, news: list[Incoming], locked: Mapping[int, Loc
     return _Inserted(news, labels)
 
 
-def _feedback_after(
-    locked: Mapping[int, LockedMessage], events: Sequence[Incoming], labels: Labels
-) -> dict[int, Feedback]:
-    after = {key: each.feedback for key, each in locked.items()}
+def _feedback_after(held: Held, events: Sequence[Incoming], labels: Labels) -> dict[int, int]:
+    after = {key: each.feedback for key, each in held.messages.items()}
     for each in events:
         if each.message is not None and each.kind not in CLICKS:
-            after[each.message.id] |= bits_of(each.kind)
+            after[each.message.id] |= int_of(each.kind)
     for message_id, clicked in labels.clicked.items():
         after[message_id] = (after[message_id] & ~_CLICKED) | clicked
     return after
 
 
-def _moves(new: Sequence[Incoming], labels: Labels, locked: Mapping[int, LockedMessage]) -> dict[int, Moves]:
+def _moves(new: Sequence[Incoming], labels: Labels, held: Held) -> dict[int, Moves]:
     """What the events add to the counts by execution."""
     moves: dict[int, Moves] = {}
     for each in new:
@@ -261,7 +258,7 @@ def _moves(new: Sequence[Incoming], labels: Labels, locked: Mapping[int, LockedM
                 1,
             )
     for stored, kind in labels.relabelled.values():
-        own = moves.setdefault(locked[stored.message_id].execution_id, Moves())
+        own = moves.setdefault(held.messages[stored.message_id].execution_id, Moves())
         _count(own, EventKind(stored.kind), stored.occurred_at, None, -1)
         _count(own, kind, stored.occurred_at, None, 1)
     return moves
@@ -330,7 +327,7 @@ def _row(each: Incoming) -> EventRow | None:
         reason=event.reason[:2000] if event.reason else None,
         raw=event.raw,
     )
-    return replace(row, address=None, url=None, reason=None, raw={}) if each.is_erased else row
+    return row._replace(address=None, url=None, reason=None, raw={}) if each.is_erased else row
 
 
 def _own_row(reference: Reference, message: KnownMessage, source: str) -> EventRow:

@@ -1,20 +1,20 @@
 """Labels of opens and clicks, told from all events of their messages while these are held."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from db.engine import Session
 from db.queries.events import StoredEvent, list_of_messages
-from db.queries.feedback import LockedMessage
+from db.queries.feedback import Held
 from db.states import Feedback
 from settings import get_settings
 from tasks.feedback.incoming import Incoming
 from tasks.feedback.labels import CLICKS, Click, ScannerRule, is_scanner, label_clicks
-from tasks.feedback.meaning import bits_of
+from tasks.feedback.meaning import int_of
 from tasks.providers.events import EventKind
 
-_CLICKED = Feedback.CLICKED | Feedback.MACHINE_CLICKED
+_CLICKED = int(Feedback.CLICKED | Feedback.MACHINE_CLICKED)
 _TELLING = (*CLICKS, EventKind.DELIVERED)
 
 Key = tuple[str, int]
@@ -26,7 +26,7 @@ class Labels:
     """What is different now: kinds of stored events by id, and the click bits of messages."""
 
     relabelled: dict[int, tuple[StoredEvent, EventKind]] = field(default_factory=dict)
-    clicked: dict[int, Feedback] = field(default_factory=dict)
+    clicked: dict[int, int] = field(default_factory=dict)
 
 
 def scanner_rule() -> ScannerRule:
@@ -34,9 +34,9 @@ def scanner_rule() -> ScannerRule:
     return ScannerRule(settings.scanner_links, timedelta(seconds=settings.scanner_seconds))
 
 
-def label(session: Session, new: Sequence[Incoming], locked: Mapping[int, LockedMessage]) -> Labels:
+def label(session: Session, new: Sequence[Incoming], held: Held) -> Labels:
     """Label the new clicks in place; returns what else changes by them, and by new deliveries."""
-    concerned = _concerned(new, locked)
+    concerned = _concerned(new, held)
     if not concerned:
         return Labels()
     stored: dict[int, list[StoredEvent]] = {}
@@ -52,14 +52,13 @@ def label(session: Session, new: Sequence[Incoming], locked: Mapping[int, Locked
     return labels
 
 
-def _concerned(new: Sequence[Incoming], locked: Mapping[int, LockedMessage]) -> Collection[int]:
+def _concerned(new: Sequence[Incoming], held: Held) -> Collection[int]:
     """Messages that were clicked now, or that were clicked before and whose delivery is known only now."""
     found = set()
     for each in new:
-        if each.message is None or each.message.id not in locked:
+        if each.message is None or each.kind not in _TELLING:
             continue
-        was_clicked = bool(locked[each.message.id].feedback & _CLICKED)
-        if each.kind in CLICKS or (each.kind is EventKind.DELIVERED and was_clicked):
+        if each.kind is not EventKind.DELIVERED or held.messages[each.message.id].feedback & _CLICKED:
             found.add(each.message.id)
     return found
 
@@ -88,9 +87,9 @@ def _label_message(
             clicks.append(Click(("new", place), event.occurred_at, event.url, is_scanner(event.raw)))
     kinds = label_clicks(clicks, delivered, rule)
     by_id = {each.id: each for each in stored}
-    bits = Feedback(0)
+    bits = 0
     for (origin, key), kind in kinds.items():
-        bits |= bits_of(kind)
+        bits |= int_of(kind)
         if origin == "new":
             new[key].kind = kind
         elif by_id[key].kind != kind.value:

@@ -6,19 +6,20 @@ from functools import partial
 import structlog
 
 from db.engine import Session, when_committed
-from db.queries.feedback import LockedMessage
+from db.queries.feedback import Held
 from db.queries.guarding import list_guarded, pause_by_guard, warn_execution
 from db.states import Feedback
 from settings import Settings, get_settings
 from tasks.feedback.guard import Limits, judge
 
 log = structlog.get_logger()
-_HARM = Feedback.COMPLAINED | Feedback.BOUNCED | Feedback.BLOCKED
+_HARM = int(Feedback.COMPLAINED | Feedback.BOUNCED | Feedback.BLOCKED)
 
 
-def list_harmed(locked: Mapping[int, LockedMessage], after: Mapping[int, Feedback]) -> set[int]:
+def list_harmed(held: Held, after: Mapping[int, int]) -> set[int]:
     """Executions with a new complaint or bounce: only theirs are the rates that can have become too high."""
-    return {each.execution_id for key, each in locked.items() if after[key] & ~each.feedback & _HARM}
+    messages = held.messages
+    return {each.execution_id for key, each in messages.items() if after[key] & ~each.feedback & _HARM}
 
 
 def guard(session: Session, execution_ids: Collection[int]) -> None:

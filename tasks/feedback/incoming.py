@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from db.models import WebhookDelivery
-from db.queries.feedback import KnownMessage
+from db.queries.feedback import KnownMessage, LockedMessage
 from db.states import Channel
 from tasks.feedback.labels import OPENS, label_open
 from tasks.feedback.sources import Source, parse
@@ -20,7 +20,7 @@ class Incoming:
     event: ProviderEvent
     fingerprint: bytes
     kind: EventKind
-    message: KnownMessage | None = None
+    message: KnownMessage | LockedMessage | None = None
     client_id: int | None = None
     is_erased: bool = False
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from tasks.providers.events import EventKind
@@ -27,6 +28,9 @@ _SCANNERS = re.compile(
     r"|python-requests|python-urllib|aiohttp|go-http-client|curl/|wget/|libwww|okhttp|java/",
     re.IGNORECASE,
 )
+
+
+_AGENT_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,12 @@ class Click(Generic[K]):
 def is_scanner(raw: Mapping[str, Any]) -> bool:
     """Whether the program that an open or a click came from is a known scanner."""
     agent = raw.get("useragent")
-    return isinstance(agent, str) and _SCANNERS.search(agent) is not None
+    return isinstance(agent, str) and _is_scanner(agent[:_AGENT_CHARACTERS])
+
+
+@lru_cache(maxsize=4096)
+def _is_scanner(agent: str) -> bool:
+    return _SCANNERS.search(agent) is not None
 
 
 def label_open(kind: EventKind, raw: Mapping[str, Any]) -> EventKind:

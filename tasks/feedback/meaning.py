@@ -77,6 +77,14 @@ def is_soft(kind: EventKind, classification: str | None) -> bool:
     return kind is EventKind.BLOCKED and classification != BounceClass.INVALID_ADDRESS
 
 
+_INTS = {kind: int(bits) for kind, bits in BITS.items()}
+
+
 def bits_of(kind: EventKind) -> Feedback:
     """The bits an event adds to its message; none for events that say nothing about delivery."""
     return BITS.get(kind, Feedback(0))
+
+
+def int_of(kind: EventKind) -> int:
+    """The same as a plain number, which is added up several times faster."""
+    return _INTS.get(kind, 0)

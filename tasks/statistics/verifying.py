@@ -11,10 +11,10 @@ from functools import partial
 from db.engine import Database, Session
 from db.queries.approvals import insert_approval
 from db.queries.executions import get_execution
+from db.queries.ledger_ranges import find_range
 from db.queries.verification import (
     Difference,
     WrongFeedback,
-    find_range,
     is_archived,
     list_differences,
     list_execution_ids,

@@ -16,6 +16,7 @@ from sqlalchemy.event import listen
 
 from api.app import create_app
 from db.engine import Database, get_database
+from db.migrate import downgrade, upgrade
 from db.models import (
     ConsentChange,
     Event,
@@ -26,8 +27,8 @@ from db.models import (
     WebhookEvent,
 )
 from db.queries import ledger, webhooks
-from db.queries.recount import recount
-from db.queries.stats import get_counts
+from db.queries.recount import recount, recount_minutes
+from db.queries.stats import ACCEPTED_MINUTE, Counts, get_counts, list_minutes
 from db.queries.suppressions import is_suppressed
 from db.queries.tokens import create_token
 from db.states import Channel, Feedback, InboxState, WebhookProblem
@@ -423,3 +424,39 @@ def events_of_clients(database: Database) -> list[tuple[str, str, int | None]]:
             .order_by(Event.id)
         )
         return [(row[0], row[1], row[2]) for row in rows]
+
+
+def test_the_migration_counts_what_came_before_it(database_url: str, engine: Engine) -> None:
+    """Opens, reasons and minutes are those that a recount of the older events gives; what was accepted keeps its number."""
+    database = Database(engine)
+    execution, ids = sent(database)
+    spam_trap = {"type": "blocked", "bounce_classification": "Reputation"}
+    facts = [event(execution, each, "delivered", 3) for each in ids[:2]]
+    facts += [event(execution, ids[0], "open", at) for at in (60, 61, 200)]
+    facts += [event(execution, ids[0], "open", 70, sg_machine_open=True)]
+    facts += [event(execution, ids[1], "click", 90, url="https://x.example")]
+    facts += [event(execution, ids[2], "bounce", 5, **spam_trap)]
+    facts += [event(execution, ids[3], "dropped", 5, reason="Bounced Address")]
+    store(database, facts)
+    apply_waiting(database)
+    before = counted(database, execution)
+    downgrade(database_url, "0051")
+    upgrade(database_url)
+    after = counted(database, execution)
+    assert after == before
+    assert before[0].reasons == {"blocked": {"reputation": 1}, "dropped": {"bounced_address": 1}}
+    assert before[0].messages["opens"] == 3
+
+
+def counted(database: Database, execution: FlowExecution) -> tuple[Counts, dict[str, int]]:
+    """Counts, checked against a recount, and the events of each kind in all minutes together."""
+    with database.reading() as s:
+        counts = get_counts(s, execution.id)
+        assert counts == recount(s, execution.id)
+        minutes = list_minutes(s, execution.id)
+        of_events = {key: count for key, count in minutes.items() if key[1] != ACCEPTED_MINUTE}
+        assert of_events == recount_minutes(s, execution.id)
+    by_kind: dict[str, int] = {}
+    for (_, kind), count in minutes.items():
+        by_kind[kind] = by_kind.get(kind, 0) + count
+    return counts, by_kind
