@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
+from api.measuring import Measured, Measurements
 from api.routers import (
     bulk_operations,
     client_history,
@@ -23,6 +24,7 @@ from api.routers import (
     import_mappings,
     member_imports,
     merges,
+    monitoring,
     operations,
     privacy,
     rate_limits,
@@ -61,7 +63,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     operations.router,
     rate_limits.router,
 )
-_PUBLIC: tuple[APIRouter, ...] = (health.router, webhooks.router, unsubscribe.router)
+_PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
@@ -74,6 +76,7 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     applier = Applier(get_database(), threads=get_settings().webhook_appliers)
     inbox = Inbox(get_database())
     app.state.applier, app.state.inbox = applier, inbox
+    app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()
     applier.start()
     applier.notify()
@@ -95,6 +98,7 @@ def create_app() -> FastAPI:
         responses=errors.responses(422),
         lifespan=_applying,
     )
+    app.state.measurements = Measurements()
     errors.install(app)
     for router in _WITH_TOKEN:
         app.include_router(
@@ -106,4 +110,5 @@ def create_app() -> FastAPI:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
     app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    app.add_middleware(Measured)
     return app

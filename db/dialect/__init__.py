@@ -1,6 +1,6 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import to_minute, utc_in, utc_now
+from db.dialect.clock import seconds_between, to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
 from db.dialect.connections import engine_options, is_outage, is_retryable, prepare_engine, time_limit
 from db.dialect.documents import (
@@ -22,6 +22,7 @@ from db.dialect.statements import (
     gathered,
     ignoring,
     insert_ignore,
+    joined_as_written,
     json_arrays,
     json_member,
     json_rows,
@@ -52,6 +53,7 @@ __all__ = [
     "is_not_true",
     "is_outage",
     "is_retryable",
+    "joined_as_written",
     "json_arrays",
     "json_boolean",
     "json_has",
@@ -68,6 +70,7 @@ __all__ = [
     "prepare_engine",
     "quoted",
     "row_lock",
+    "seconds_between",
     "share_lock",
     "time_limit",
     "to_bytes_text",

@@ -37,7 +37,12 @@ from db.states import (
 
 UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
 # The dispatcher asks for a run at once, and has all its patience again.
-_ANEW: Mapping[str, Any] = {"heartbeat_at": None, "dispatched_at": None, "idle_runs": 0}
+_ANEW: Mapping[str, Any] = {
+    "waiting_since": utc_now(),
+    "heartbeat_at": None,
+    "dispatched_at": None,
+    "idle_runs": 0,
+}
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
