@@ -80,6 +80,7 @@ class Refusal(StrEnum):
     WRONG_SIGNATURE = "wrong_signature"
     TOO_OLD = "too_old"
     TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
     NOT_STORED = "not_stored"
 
 

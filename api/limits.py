@@ -87,7 +87,8 @@ class _Body:
     async def _next(self) -> Message:
         left = self._began + PATIENCE_SECONDS + self._seen / SLOWEST_BYTES_PER_SECOND - monotonic()
         try:
-            return await asyncio.wait_for(self._receive(), max(left, 0.0))
+            async with asyncio.timeout(left):
+                return await self._receive()
         except TimeoutError:
             raise self._refuse(408, "the body came too slowly") from None
 

@@ -20,6 +20,7 @@ from tasks.feedback.sources import Source
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_REFUSED_UNREAD: Final = {408: Refusal.TOO_SLOW, 413: Refusal.TOO_LARGE}
 NO_ROUTE: Final = "none"
 _WEBHOOKS: Final = {
     "/webhooks/sendgrid": Source.SENDGRID,
@@ -115,5 +116,5 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path_format", NO_ROUTE)
     method = scope["method"] if scope["method"] in _METHODS else "other"
     measurements.count_request(route, method, status, seconds)
-    if status == 413:
-        measurements.count_refusal(scope["path"], Refusal.TOO_LARGE)
+    if status in _REFUSED_UNREAD:
+        measurements.count_refusal(scope["path"], _REFUSED_UNREAD[status])
