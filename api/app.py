@@ -22,10 +22,12 @@ from api.routers import (
     flows,
     health,
     import_mappings,
+    live,
     member_imports,
     merges,
     monitoring,
     operations,
+    plots,
     privacy,
     rate_limits,
     segments,
@@ -33,12 +35,14 @@ from api.routers import (
     unknown,
     unsubscribe,
     unsubscribed,
+    webhook_events,
     webhooks,
 )
 from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
 from tasks.feedback.inbox import Inbox
+from tasks.live.hub import Hub
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -56,13 +60,17 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     flows.router,
     flow_sending.router,
     flow_executions.router,
+    live.tickets,
+    plots.router,
     unknown.router,
     member_imports.router,
     import_mappings.router,
     unsubscribed.router,
     operations.router,
+    webhook_events.router,
     rate_limits.router,
 )
+_WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
 _PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
@@ -75,7 +83,8 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     """Webhooks are stored and applied by threads of this process, for as long as it runs."""
     applier = Applier(get_database(), threads=get_settings().webhook_appliers)
     inbox = Inbox(get_database())
-    app.state.applier, app.state.inbox = applier, inbox
+    hub = Hub(get_database())
+    app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
     app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()
     applier.start()
@@ -83,6 +92,7 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        hub.close()
         await run_in_threadpool(inbox.stop)
         await run_in_threadpool(applier.stop)
 
@@ -106,6 +116,8 @@ def create_app() -> FastAPI:
             dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
             responses=errors.responses(401, 413),
         )
+    for router in _WITH_TOKEN_OR_TICKET:
+        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES

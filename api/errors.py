@@ -93,6 +93,10 @@ class WebhookRefused(IcsError):
         self.refusal = refusal
 
 
+class Busy(IcsError):
+    """There is no room for this request now; another time there may be."""
+
+
 class TooLarge(IcsError):
     """The request's body is larger than the route takes."""
 
@@ -103,6 +107,7 @@ _STATUS: Mapping[type[IcsError], int] = {
     Invalid: 422,
     Unauthenticated: 401,
     TooLarge: 413,
+    Busy: 429,
     ProviderNotConfigured: 409,
     ProviderRefused: 502,
     TemplateRefused: 422,

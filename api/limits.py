@@ -70,7 +70,7 @@ class _Body:
         self.refusal: tuple[int, str] | None = None
         self._allowed = allowed
         self._receive = receive
-        self._began = monotonic()
+        self._began: float | None = None
         self._seen = 0
         self._is_complete = False
 
@@ -85,6 +85,8 @@ class _Body:
         return message
 
     async def _next(self) -> Message:
+        if self._began is None:
+            self._began = monotonic()
         left = self._began + PATIENCE_SECONDS + self._seen / SLOWEST_BYTES_PER_SECOND - monotonic()
         try:
             async with asyncio.timeout(left):

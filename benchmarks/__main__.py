@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bare, engine, limits, peer_celery, peer_prefect
+from benchmarks import bare, engine, limits, live, peer_celery, peer_prefect
 from benchmarks.audience.measuring import audience_verdicts, print_audience
 from benchmarks.audience.measuring import measure as measure_audience
 from benchmarks.feedback.measuring import feedback_verdicts
@@ -38,7 +38,9 @@ LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.item
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
 SENDING = ("starts", "engine", "bare", "sms", "limits", "peers")
-PARTS = (*SENDING, "audience", "feedback")
+PARTS = (*SENDING, "audience", "feedback", "live")
+LISTENED = 100_000
+QUICK_LISTENED = 10_000
 CLIENTS = 1_000_000
 QUICK_CLIENTS = 50_000
 EVENTS = 200_000
@@ -78,12 +80,10 @@ def main() -> None:
             print_audience(console, rows[sent:])
             for line in audience_verdicts(rows[sent:]):
                 console.print(line)
+        if "live" in parts:
+            _measure_live(url, address, QUICK_LISTENED if arguments.quick else LISTENED, rows, note)
         if "feedback" in parts:
-            sent = len(rows)
-            with _empty(url) as database:
-                measure_feedback(url, database, QUICK_EVENTS if arguments.quick else arguments.events, note)
-            for line in feedback_verdicts(rows[sent:]):
-                console.print(line)
+            _measure_feedback(url, QUICK_EVENTS if arguments.quick else arguments.events, rows, note)
     if arguments.plot:
         draw(rows, arguments.plot)
 
@@ -99,6 +99,27 @@ def _measure_sending(
             note(limits.keep_to_rate(url, address, channel, flows[channel, LIMITED[channel]]))
         if "peers" in parts:
             _measure_peers(url, address, note)
+
+
+def _measure_live(
+    url: str, address: str, recipients: int, rows: list[Row], note: Callable[[Row], None]
+) -> None:
+    before = len(rows)
+    with _empty(url) as database:
+        flows = database.run(lambda s: _populate(s, (recipients,)))
+        with engine.platform(url, address) as (local, client):
+            for row in live.measure(local, client, address, flows[Channel.EMAIL, recipients], recipients):
+                note(row)
+    for line in live.live_verdicts(rows[before:]):
+        console.print(line)
+
+
+def _measure_feedback(url: str, events: int, rows: list[Row], note: Callable[[Row], None]) -> None:
+    before = len(rows)
+    with _empty(url) as database:
+        measure_feedback(url, database, events, note)
+    for line in feedback_verdicts(rows[before:]):
+        console.print(line)
 
 
 @contextmanager

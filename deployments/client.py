@@ -1,11 +1,12 @@
 """A small client of our own HTTP API, for the command line and the demo. Errors are shown as the API says them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import orjson
 
 from db.errors import IcsError
 from settings import Settings
@@ -71,6 +72,22 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise self._silence(error) from error
 
+    def events(self, path: str, *, seen: str | None = None) -> Iterator[tuple[str, Any]]:
+        """Server-sent events as (id, data), until the server ends the stream. `seen` is the id of the last one that is known.
+
+        Raises:
+            ApiError: as for every call, and when nothing came for a minute, not even a sign of life.
+        """
+        headers = {"Last-Event-ID": seen} if seen else {}
+        try:
+            with self._http.stream("GET", path, headers=headers) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield from _read_events(response.iter_lines())
+        except httpx.HTTPError as error:
+            raise self._silence(error) from error
+
     def _silence(self, error: httpx.HTTPError) -> ApiError:
         return ApiError(
             f"the API does not answer at {self.base_url} ({type(error).__name__}): is `ics up` running?"
@@ -93,6 +110,17 @@ def api_client(settings: Settings, *, url: str | None, token: str | None) -> Api
             "a token is needed: set ICS_TOKEN or give --token (make one with `ics token create NAME`)"
         )
     return ApiClient(url or f"http://{settings.api_host}:{settings.api_port}", token)
+
+
+def _read_events(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line:
+            fields[name] = value
+        elif "data" in fields:
+            yield fields.get("id", ""), orjson.loads(fields["data"])
+            fields = {}
 
 
 def _refusal(response: httpx.Response) -> ApiError:

@@ -1,6 +1,7 @@
 """Progress and status of executions in the terminal."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deployments.client import ApiClient, ApiError
+from deployments.client import ApiClient
+from deployments.following import follow
 
 ENDED = ("completed", "cancelled", "failed", "paused", "held", "settling")
-POLL_SECONDS = 0.5
+RATE_SECONDS = 5.0
 console = Console(highlight=False)
 
 
@@ -21,19 +23,58 @@ def watch_executions(
     """Draw a bar for each execution until all have ended or wait for somebody; returns their states.
 
     Raises:
-        ApiError: it took longer than `timeout` seconds.
+        ApiError: it took longer than `timeout` seconds, or the API refuses.
     """
-    deadline = time.monotonic() + timeout
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[feedback]}"),
+    )
+    states: dict[int, str] = {}
     with Progress(*columns, console=console) as bars:
-        shown = {key: bars.add_task(f"execution {key}", total=None) for key in execution_ids}
-        while True:
-            states = [_draw(client, bars, key, bar) for key, bar in shown.items()]
-            if all(state in ENDED for state in states):
-                return states
-            if time.monotonic() > deadline:
-                raise ApiError(f"executions {list(execution_ids)} are {states} after {timeout:.0f} s")
-            time.sleep(POLL_SECONDS)
+        lines = {key: _Line(bars, key) for key in execution_ids}
+        for key, picture in follow(client, execution_ids, timeout=timeout):
+            states[key] = lines[key].draw(picture)
+            if len(states) == len(lines) and all(state in ENDED for state in states.values()):
+                return [states[each] for each in execution_ids]
+    raise AssertionError("unreachable")
+
+
+class _Line:
+    """The bar of one execution, with the rate of the last seconds and what providers have reported."""
+
+    def __init__(self, bars: Progress, execution_id: int) -> None:
+        self._bars = bars
+        self._name = f"execution {execution_id}"
+        self._bar = bars.add_task(self._name, total=None, rate="", feedback="")
+        self._done: deque[tuple[float, int]] = deque(maxlen=200)
+
+    def draw(self, picture: dict[str, Any]) -> str:
+        """Returns the state."""
+        counts, state = picture["messages"], str(picture["state"])
+        if counts:
+            done = counts["intended"] - counts["pending"] - counts["sending"]
+            self._bars.update(self._bar, total=counts["intended"], completed=done)
+            self._bars.update(self._bar, rate=self._rate(done), feedback=_feedback(counts))
+        name = picture.get("flow_name") or self._name
+        self._bars.update(self._bar, description=f"{name[:30]}: {state}")
+        return state
+
+    def _rate(self, done: int) -> str:
+        now = time.monotonic()
+        self._done.append((now, done))
+        while now - self._done[0][0] > RATE_SECONDS:
+            self._done.popleft()
+        then, before = self._done[0]
+        return f"{(done - before) / (now - then):,.0f}/s" if now > then else ""
+
+
+def _feedback(counts: dict[str, int]) -> str:
+    shown = ("delivered", "bounced", "opened", "clicked", "unsubscribed")
+    return " ".join(f"{name} {counts[name]:,}" for name in shown if counts[name])
 
 
 def show_status(client: ApiClient, execution_id: int) -> None:
@@ -57,13 +98,3 @@ def rows_of(stats: dict[str, Any]) -> list[tuple[str, int]]:
     rows = [(name, value) for name, value in stats["messages"].items() if value or name == "intended"]
     rows += [(f"excluded: {reason}", value) for reason, value in stats["exclusions"].items()]
     return rows + [(f"sms {name}", value) for name, value in stats["sms"].items() if value]
-
-
-def _draw(client: ApiClient, bars: Progress, execution_id: int, bar: Any) -> str:
-    execution = client.get(f"/api/flow-executions/{execution_id}")
-    counts = execution["counts"]
-    if counts:
-        waiting = counts["pending"] + counts["sending"]
-        bars.update(bar, total=counts["intended"], completed=counts["intended"] - waiting)
-    bars.update(bar, description=f"{execution['flow_name'][:30]}: {execution['state']}")
-    return str(execution["state"])

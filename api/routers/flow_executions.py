@@ -1,11 +1,13 @@
 """Flow executions: what runs, what became of it, and how to stop it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks, Query, Request
+from fastapi.responses import Response
 
 from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep
 from api.errors import responses
+from api.etags import with_etag
 from api.schemas.base import PageOut
 from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut
 from db.engine import Database
@@ -17,6 +19,7 @@ from db.states import ExecutionState, MessageState
 from tasks.orchestration.sync import dispatch_execution
 
 router = APIRouter(prefix="/api/flow-executions", tags=["flow executions"])
+_POLLED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}, **responses(404)}
 
 
 @router.get("")
@@ -34,19 +37,24 @@ def list_executions(
         )
 
 
-@router.get("/{execution_id}", responses=responses(404))
-def get_execution(database: DatabaseDep, execution_id: ItemId) -> ExecutionOut:
-    """State and counts."""
-    return read_execution(database, execution_id)
+@router.get("/{execution_id}", response_model=ExecutionOut, responses=_POLLED)
+def get_execution(request: Request, database: DatabaseDep, execution_id: ItemId) -> Response:
+    """State and counts. With `If-None-Match` 304 as long as they are the same."""
+    return with_etag(request, read_execution(database, execution_id))
 
 
-@router.get("/{execution_id}/stats", responses=responses(404))
+@router.get("/{execution_id}/stats", response_model=ExecutionStats, responses=_POLLED)
 def get_stats(
+    request: Request,
     database: DatabaseDep,
     execution_id: ItemId,
     verify: Annotated[bool, Query(description="Also recount the ledger and compare; slow.")] = False,
-) -> ExecutionStats:
-    """All counts of an execution."""
+) -> Response:
+    """All counts of an execution. With `If-None-Match` 304 as long as they are the same."""
+    return with_etag(request, _read_stats(database, execution_id, verify=verify))
+
+
+def _read_stats(database: Database, execution_id: int, *, verify: bool) -> ExecutionStats:
     with database.reading() as session:
         executions.get_execution(session, execution_id)
         counts = find_counts(session, execution_id)

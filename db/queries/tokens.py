@@ -31,6 +31,11 @@ def find_active_token(session: Session, plain: str) -> ApiToken | None:
     ).one_or_none()
 
 
+def is_active_token(session: Session, token_id: int) -> bool:
+    query = select(ApiToken.id).where(ApiToken.id == token_id, ApiToken.revoked_at.is_(None))
+    return session.scalars(query).first() is not None
+
+
 def touch_token(session: Session, token_id: int) -> None:
     """Note the use of a token, at most once a minute."""
     session.execute(

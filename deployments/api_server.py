@@ -1,0 +1,38 @@
+"""The API as a process: uvicorn, told to end open streams before it waits for requests to end."""
+
+import socket
+
+import uvicorn
+
+from settings import Settings
+from tasks.live.hub import close_hubs
+
+# Longer than any request but a stream should take; what is left is cut off then.
+GRACE_SECONDS = 30
+
+
+class Server(uvicorn.Server):
+    """Streams have no end of their own: uvicorn would wait for them for ever."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        close_hubs()
+        await super().shutdown(sockets)
+
+
+def serve_api(settings: Settings) -> None:
+    """Serve until the process is told to stop."""
+    config = uvicorn.Config(
+        "api.app:create_app",
+        factory=True,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)

@@ -1,0 +1,291 @@
+"""Executions as they change, over real sockets: server-sent events, WebSockets, and polling with ETags."""
+
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from api.app import create_app
+from api.routers import live
+from db.engine import Database
+from db.models import FlowExecution, Stats
+from db.queries import tokens
+from db.states import ExecutionState
+from deployments.api_server import Server
+from tasks.live import hub as hubs
+from tests.builders import add_campaign, prepared
+
+PATIENCE = 10.0
+
+
+@dataclass
+class Api:
+    """A running API, a token, and an execution to listen to."""
+
+    url: str
+    token: str
+    token_id: int
+    execution_id: int
+    database: Database
+    server: Server
+    thread: threading.Thread
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def events_url(self) -> str:
+        return f"{self.url}/api/flow-executions/{self.execution_id}/events"
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws{self.url.removeprefix('http')}/api/flow-executions/{self.execution_id}/live"
+
+    def set_accepted(self, number: int) -> None:
+        def work(session: Any) -> None:
+            mine = update(Stats).where(Stats.execution_id == self.execution_id)
+            session.execute(mine.values(accepted=number))
+
+        self.database.run(work)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(PATIENCE)
+
+
+@pytest.fixture
+def api(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    monkeypatch.setattr(hubs, "INTERVAL_SECONDS", 0.05)
+
+    plain, token = database.run(lambda s: tokens.create_token(s, "listener"))
+    execution = database.run(lambda s: prepared(s, add_campaign(s, clients=3)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = Server(uvicorn.Config(create_app(), log_level="warning", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + PATIENCE
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline, "the API takes too long to start"
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    running = Api(url, plain, token.id, execution.id, database, server, thread)
+    yield running
+    running.stop()
+    listener.close()
+
+
+class Stream:
+    """A listener in a thread of its own; what arrives waits in a queue, and the end is None."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.arrived: queue.Queue[Any] = queue.Queue()
+        self._client = httpx.Client(trust_env=False, timeout=PATIENCE)
+        self._response = self._client.send(self._client.build_request("GET", url, **options), stream=True)
+        self.status = self._response.status_code
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next(self) -> Any:
+        """The next event as (id, picture); None at the end."""
+        return self.arrived.get(timeout=PATIENCE)
+
+    def next_with(self, accepted: int) -> Any:
+        """The first event that counts so many accepted messages: those in between may have been passed over."""
+        while True:
+            found = self.next()
+            assert found is not None
+            if found[1]["messages"]["accepted"] == accepted:
+                return found
+
+    def close(self) -> None:
+        self._response.close()
+        self._client.close()
+
+    def _read(self) -> None:
+        fields: dict[str, str] = {}
+        try:
+            for line in self._response.iter_lines():
+                name, _, value = line.partition(": ")
+                if line:
+                    fields[name] = value
+                elif "data" in fields:
+                    self.arrived.put((fields["id"], json.loads(fields["data"])))
+                    fields = {}
+        except (httpx.HTTPError, httpx.StreamError):
+            pass
+        self.close()
+        self.arrived.put(None)
+
+
+def test_a_listener_sees_the_whole_picture_and_each_change(api: Api) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    _, first = stream.next()
+    assert (first["state"], first["ended"]) == ("sending", False)
+    assert first["messages"]["pending"] == 3
+    started = time.monotonic()
+    api.set_accepted(2)
+    stream.next_with(accepted=2)
+    assert time.monotonic() - started < 1.0
+    stream.close()
+
+
+def test_who_comes_back_gets_only_what_is_different(api: Api) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    seen, _ = stream.next()
+    stream.close()
+    again = Stream(api.events_url, headers={**api.headers, "Last-Event-ID": seen})
+    with pytest.raises(queue.Empty):
+        again.arrived.get(timeout=0.3)
+    api.set_accepted(1)
+    assert again.next_with(accepted=1)[0] != seen
+    again.close()
+
+
+def test_a_websocket_tells_the_same(api: Api) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    with connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening:
+        message = json.loads(listening.recv(PATIENCE))
+        assert (message["id"], message["execution"]) == stream.next()
+        api.set_accepted(3)
+        assert json.loads(listening.recv(PATIENCE))["execution"]["messages"]["accepted"] == 3
+        seen = message["id"]
+    with connect(
+        f"{api.socket_url}?last_event_id={seen}", additional_headers=api.headers, proxy=None
+    ) as again:
+        assert json.loads(again.recv(PATIENCE))["execution"]["messages"]["accepted"] == 3
+    stream.close()
+
+
+def test_many_listeners_cost_as_many_statements_as_one(api: Api) -> None:
+    streams = [Stream(api.events_url, headers=api.headers) for _ in range(20)]
+    first = [stream.next() for stream in streams]
+    assert first == [first[0]] * 20
+    api.set_accepted(2)
+    assert len({stream.next_with(accepted=2)[0] for stream in streams}) == 1
+    for stream in streams:
+        stream.close()
+
+
+def test_a_ticket_stands_in_for_the_token_where_no_header_can_be_sent(api: Api) -> None:
+    path = f"{api.url}/api/flow-executions/{api.execution_id}/live-ticket"
+    answer = httpx.post(path, headers=api.headers, trust_env=False).json()
+    assert answer["expires_in"] == 60
+    stream = Stream(f"{api.events_url}?ticket={answer['ticket']}")
+    assert stream.next()[1]["execution_id"] == api.execution_id
+    stream.close()
+    with connect(f"{api.socket_url}?ticket={answer['ticket']}", proxy=None) as listening:
+        assert json.loads(listening.recv(PATIENCE))["execution"]["execution_id"] == api.execution_id
+    other = api.database.run(lambda s: prepared(s, add_campaign(s, name="Other")))
+    url = f"{api.url}/api/flow-executions/{other.id}/events?ticket={answer['ticket']}"
+    assert httpx.get(url, trust_env=False).status_code == 401
+
+
+@pytest.mark.parametrize("ticket", ["", "1-1-9999999999.0123456789abcdef", "x", "1-1", "²-1-1.x"])
+def test_nobody_listens_without_a_good_token_or_ticket(api: Api, ticket: str) -> None:
+    assert httpx.get(api.events_url, trust_env=False).status_code == 401
+    assert httpx.get(f"{api.events_url}?ticket={ticket}", trust_env=False).status_code == 401
+    assert close_code(f"{api.socket_url}?ticket={ticket}") == 4401
+
+
+def test_what_does_not_exist_is_not_found(api: Api) -> None:
+    gone = api.execution_id + 1
+    answer = httpx.get(f"{api.url}/api/flow-executions/{gone}/events", headers=api.headers, trust_env=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    url = api.socket_url.replace(f"/{api.execution_id}/", f"/{gone}/")
+    assert close_code(url, headers=api.headers) == 4404
+
+
+def test_a_revoked_token_stops_hearing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.05)
+    stream = Stream(api.events_url, headers=api.headers)
+    assert stream.next() is not None
+    with connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening:
+        listening.recv(PATIENCE)
+        api.database.run(lambda s: tokens.revoke_token(s, api.token_id))
+        assert ended(lambda: listening.recv(PATIENCE)) == 4401
+    while stream.next() is not None:
+        pass
+
+
+def test_more_listeners_than_there_is_room_for_are_told_to_poll(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "MOST_OF_ONE_TOKEN", 1)
+    stream = Stream(api.events_url, headers=api.headers)
+    stream.next()
+    answer = httpx.get(api.events_url, headers=api.headers, trust_env=False)
+    assert answer.status_code == 429
+    assert close_code(api.socket_url, headers=api.headers) == 4429
+    stream.close()
+
+
+def test_the_api_stops_at_once_though_somebody_listens(api: Api) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    stream.next()
+    with connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening:
+        listening.recv(PATIENCE)
+        started = time.monotonic()
+        api.stop()
+        assert not api.thread.is_alive()
+        assert time.monotonic() - started < 4.0
+        assert ended(lambda: listening.recv(PATIENCE)) == 1012
+    while stream.next() is not None:
+        pass
+
+
+def test_an_execution_that_is_over_says_so(api: Api) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    stream.next()
+
+    def finish(session: Any) -> None:
+        mine = update(FlowExecution).where(FlowExecution.id == api.execution_id)
+        session.execute(mine.values(state=ExecutionState.COMPLETED))
+
+    api.database.run(finish)
+    assert stream.next()[1]["ended"] is True
+    stream.close()
+
+
+@pytest.mark.parametrize("path", ["", "/stats"])
+def test_polling_costs_nothing_while_nothing_changes(api: Api, path: str) -> None:
+    url = f"{api.url}/api/flow-executions/{api.execution_id}{path}"
+    first = httpx.get(url, headers=api.headers, trust_env=False)
+    etag = first.headers["etag"]
+    for sent in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        same = httpx.get(url, headers={**api.headers, "If-None-Match": sent}, trust_env=False)
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+    api.set_accepted(1)
+    other = httpx.get(url, headers={**api.headers, "If-None-Match": etag}, trust_env=False)
+    assert (other.status_code, other.headers["etag"] != etag) == (200, True)
+
+
+def test_a_ticket_needs_a_token(anonymous: TestClient) -> None:
+    assert anonymous.post("/api/flow-executions/1/live-ticket").status_code == 401
+
+
+def close_code(url: str, headers: dict[str, str] | None = None) -> int:
+    with connect(url, additional_headers=headers, proxy=None) as listening:
+        return ended(lambda: listening.recv(PATIENCE))
+
+
+def ended(receive: Callable[[], Any]) -> int:
+    """The code with which the other side closes; what still arrives before is passed over."""
+    while True:
+        try:
+            receive()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006

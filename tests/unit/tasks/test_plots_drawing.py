@@ -1,0 +1,53 @@
+"""Pictures: the formats they say, the same bytes for the same curves, and no trust in names."""
+
+import struct
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.plots.curves import curves_of
+from tasks.plots.drawing import Format, draw
+
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+CURVES = curves_of(
+    {(START + timedelta(minutes=each), kind): each + 1 for each in range(30) for kind in ("accepted", "open")}
+)
+
+
+def test_a_png_has_the_size_it_should() -> None:
+    picture = draw(CURVES, "Spring", Format.PNG)
+    assert picture.startswith(b"\x89PNG\r\n")
+    assert struct.unpack(">II", picture[16:24]) == (900, 640)
+    assert struct.unpack(">II", draw(CURVES, "Spring", Format.PNG, scale=0.5)[16:24]) == (450, 320)
+
+
+@pytest.mark.parametrize("kind", list(Format))
+def test_the_same_curves_give_the_same_bytes(kind: Format) -> None:
+    assert draw(CURVES, "Spring", kind) == draw(CURVES, "Spring", kind)
+
+
+def test_an_svg_names_its_curves_and_is_well_formed() -> None:
+    texts = texts_of(draw(CURVES, "Spring", Format.SVG))
+    assert {"Spring", "sent", "opens", "UTC", "in a minute"} <= texts
+
+
+def test_nothing_sent_yet_is_a_picture_too() -> None:
+    assert "nothing was sent yet" in texts_of(draw(curves_of({}), "Spring", Format.SVG))
+
+
+@pytest.mark.parametrize(
+    "title", ["<script>alert(1)</script>", r"$\frac{1}{0}$ & $x", "a$b", "\\", "x" * 500, "Frühling 🌷", ""]
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_name_is_a_name_whatever_is_in_it(title: str) -> None:
+    picture = draw(CURVES, title, Format.SVG)
+    assert b"<script" not in picture
+    ET.fromstring(picture)
+    assert draw(CURVES, title, Format.PNG)
+
+
+def texts_of(picture: bytes) -> set[str]:
+    return {
+        "".join(each.itertext()) for each in ET.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")
+    }
