@@ -114,7 +114,7 @@ def create_app() -> FastAPI:
         app.include_router(
             router,
             dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
-            responses=errors.responses(401, 413),
+            responses=errors.responses(400, 401, 408, 413, 503),
         )
     for router in _WITH_TOKEN_OR_TICKET:
         app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
