@@ -282,6 +282,20 @@ def status(
         show_status(client, execution_id)
 
 
+@app.command()
+def health(
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Show what waits and what is stuck, with what to do. Exit code 1 when there is something to do."""
+    from deployments.client import api_client
+    from deployments.health_command import show_health
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        raise typer.Exit(show_health(client))
+
+
 @jobs_app.command("list")
 def failed_jobs_list(
     with_retried: Annotated[bool, typer.Option("--all", help="Also those that were retried.")] = False,

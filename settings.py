@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     provider_timeout_seconds: float = Field(30.0, gt=0, le=600)
     batch_lease_seconds: int = Field(120, ge=5, le=3600)
     orphan_seconds: int = Field(30, ge=5, le=3600)
+    unclaimed_seconds: int = Field(60, ge=5, le=86400)
     max_batch_attempts: int = Field(8, ge=1, le=100)
     max_run_attempts: int = Field(20, ge=1, le=1000)
     evidence_window_hours: int = Field(72, ge=0, le=24 * 90)

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
+from api.measuring import Measured, Measurements
 from api.routers import (
     bulk_operations,
     client_history,
@@ -24,6 +25,7 @@ from api.routers import (
     live,
     member_imports,
     merges,
+    monitoring,
     operations,
     plots,
     privacy,
@@ -71,7 +73,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     rate_limits.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
-_PUBLIC: tuple[APIRouter, ...] = (health.router, webhooks.router, unsubscribe.router)
+_PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
@@ -85,6 +87,7 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     inbox = Inbox(get_database())
     hub = Hub(get_database())
     app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
+    app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()
     applier.start()
     applier.notify()
@@ -107,12 +110,13 @@ def create_app() -> FastAPI:
         responses=errors.responses(422),
         lifespan=_applying,
     )
+    app.state.measurements = Measurements()
     errors.install(app)
     for router in _WITH_TOKEN:
         app.include_router(
             router,
             dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
-            responses=errors.responses(401, 413),
+            responses=errors.responses(400, 401, 408, 413, 503),
         )
     for router in _WITH_TOKEN_OR_TICKET:
         app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
@@ -120,4 +124,5 @@ def create_app() -> FastAPI:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
     app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    app.add_middleware(Measured)
     return app

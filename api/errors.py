@@ -1,6 +1,7 @@
 """Errors as problem documents (RFC 9457). This file alone knows which error is which status."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, field_validator
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from db.engine import DatabaseOutage
 from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound, TookTooLong
@@ -70,12 +72,25 @@ class FlowIncomplete(IcsError):
         self.problems = problems
 
 
-class WebhookRefused(IcsError):
-    """A webhook that is not proven to come from the provider."""
+class Refusal(StrEnum):
+    """Why a webhook is not stored; a label of the metrics."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
+    NOT_CONFIGURED = "not_configured"
+    UNSIGNED = "unsigned"
+    WRONG_SIGNATURE = "wrong_signature"
+    TOO_OLD = "too_old"
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    NOT_STORED = "not_stored"
+
+
+class WebhookRefused(IcsError):
+    """A webhook that is not proven to come from the provider, or that could not be stored."""
+
+    def __init__(self, status: int, refusal: Refusal, detail: str) -> None:
+        super().__init__(detail)
         self.status = status
+        self.refusal = refusal
 
 
 class Busy(IcsError):
@@ -136,11 +151,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DatabaseOutage, _outage)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
 def _known(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, WebhookRefused):
+        request.app.state.measurements.count_refusal(request.url.path, error.refusal)
         return problem(error.status, str(error))
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == 500:
@@ -167,6 +184,11 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else None
     return problem(error.status_code, detail, headers=error.headers)
+
+
+def _gone(request: Request, error: Exception) -> JSONResponse:
+    """The client went away before its body was there. Nobody reads the answer; it is counted."""
+    return problem(400, "the body is not complete")
 
 
 def _outage(request: Request, error: Exception) -> JSONResponse:

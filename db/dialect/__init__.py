@@ -1,6 +1,6 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import to_day, to_hour, to_minute, utc_in, utc_now
+from db.dialect.clock import seconds_between, to_day, to_hour, to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
 from db.dialect.connections import (
     engine_options,
@@ -29,6 +29,7 @@ from db.dialect.statements import (
     gathered,
     ignoring,
     insert_ignore,
+    joined_as_written,
     json_arrays,
     json_member,
     json_rows,
@@ -60,6 +61,7 @@ __all__ = [
     "is_not_true",
     "is_outage",
     "is_retryable",
+    "joined_as_written",
     "json_arrays",
     "json_boolean",
     "json_has",
@@ -76,6 +78,7 @@ __all__ = [
     "prepare_engine",
     "quoted",
     "row_lock",
+    "seconds_between",
     "share_lock",
     "snapshot_options",
     "time_limit",

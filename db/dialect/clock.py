@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sqlalchemy import Double
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -43,6 +44,25 @@ def _in_sqlite(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(utc_in)
 def _in_mysql(element: utc_in, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(UTC_TIMESTAMP(6) + INTERVAL ({compiler.process(element.clauses, **kw)}) SECOND)"
+
+
+class seconds_between(FunctionElement[float]):  # noqa: N801
+    """Seconds from a moment to a later one, with their fractions; null where one of them is."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(seconds_between, "sqlite")
+def _between_sqlite(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    earlier, later = (compiler.process(each, **kw) for each in element.clauses)
+    return f"((julianday({later}) - julianday({earlier})) * 86400.0)"
+
+
+@compiles(seconds_between)
+def _between_mysql(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    earlier, later = (compiler.process(each, **kw) for each in element.clauses)
+    return f"(TIMESTAMPDIFF(MICROSECOND, {earlier}, {later}) / 1e6)"
 
 
 class to_minute(FunctionElement[Any]):  # noqa: N801

@@ -32,7 +32,8 @@ class WebhookDelivery(Base):
     received_at: Mapped[CreatedAt]
     applied_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    __table_args__ = (Index(None, "state", "id"),)
+    # The second one is for looking at how long webhooks wait.
+    __table_args__ = (Index(None, "state", "id"), Index(None, "applied_at", "received_at"))
 
 
 class Event(Base):

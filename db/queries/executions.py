@@ -38,7 +38,12 @@ from db.states import (
 
 UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
 # The dispatcher asks for a run at once, and has all its patience again.
-_ANEW: Mapping[str, Any] = {"heartbeat_at": None, "dispatched_at": None, "idle_runs": 0}
+_ANEW: Mapping[str, Any] = {
+    "waiting_since": utc_now(),
+    "heartbeat_at": None,
+    "dispatched_at": None,
+    "idle_runs": 0,
+}
 RESUME_IN_SPITE_OF_GUARD = "resume_in_spite_of_guard"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
