@@ -1,17 +1,20 @@
 """Executions as they change, over real sockets: server-sent events, WebSockets, and polling with ETags."""
 
+import itertools
 import json
 import queue
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 from websockets.exceptions import ConnectionClosed
@@ -25,6 +28,9 @@ from db.queries import tokens
 from db.states import ExecutionState
 from deployments.api_server import Server
 from tasks.live import hub as hubs
+from tasks.live import listeners
+from tasks.live.hub import Hub, Seen
+from tasks.live.updates import Update
 from tests.builders import add_campaign, prepared
 
 PATIENCE = 10.0
@@ -41,6 +47,7 @@ class Api:
     database: Database
     server: Server
     thread: threading.Thread
+    app: FastAPI
 
     @property
     def headers(self) -> dict[str, str]:
@@ -61,6 +68,11 @@ class Api:
 
         self.database.run(work)
 
+    @property
+    def hub(self) -> Hub:
+        hub: Hub = self.app.state.hub
+        return hub
+
     def stop(self) -> None:
         self.server.should_exit = True
         self.thread.join(PATIENCE)
@@ -73,7 +85,8 @@ def api(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     plain, token = database.run(lambda s: tokens.create_token(s, "listener"))
     execution = database.run(lambda s: prepared(s, add_campaign(s, clients=3)))
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(create_app(), log_level="warning", timeout_graceful_shutdown=5))
+    app = create_app()
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + PATIENCE
@@ -82,7 +95,7 @@ def api(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         assert time.monotonic() < deadline, "the API takes too long to start"
         time.sleep(0.01)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running = Api(url, plain, token.id, execution.id, database, server, thread)
+    running = Api(url, plain, token.id, execution.id, database, server, thread, app)
     yield running
     running.stop()
     listener.close()
@@ -93,6 +106,7 @@ class Stream:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.arrived: queue.Queue[Any] = queue.Queue()
+        self.count = 0
         self._client = httpx.Client(trust_env=False, timeout=PATIENCE)
         self._response = self._client.send(self._client.build_request("GET", url, **options), stream=True)
         self.status = self._response.status_code
@@ -122,6 +136,7 @@ class Stream:
                 if line:
                     fields[name] = value
                 elif "data" in fields:
+                    self.count += 1
                     self.arrived.put((fields["id"], json.loads(fields["data"])))
                     fields = {}
         except (httpx.HTTPError, httpx.StreamError):
@@ -152,6 +167,21 @@ def test_who_comes_back_gets_only_what_is_different(api: Api) -> None:
     api.set_accepted(1)
     assert again.next_with(accepted=1)[0] != seen
     again.close()
+
+
+@pytest.mark.parametrize("how", ["Last-Event-ID", "last_event_id"])
+def test_who_has_it_all_is_told_nothing(api: Api, how: str) -> None:
+    stream = Stream(api.events_url, headers=api.headers)
+    seen, _ = stream.next()
+    in_header = {"Last-Event-ID": seen} if how == "Last-Event-ID" else {}
+    in_query = {} if in_header else {"last_event_id": seen}
+    again = Stream(api.events_url, headers={**api.headers, **in_header}, params=in_query)
+    api.set_accepted(2)
+    assert again.next_with(accepted=2)[0] == stream.next_with(accepted=2)[0]
+    # The first of them came before that, and only to the one who did not have it.
+    assert again.count == 1
+    for each in (stream, again):
+        each.close()
 
 
 def test_a_websocket_tells_the_same(api: Api) -> None:
@@ -210,7 +240,6 @@ def test_what_does_not_exist_is_not_found(api: Api) -> None:
 
 def test_a_revoked_token_stops_hearing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubs, "CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.05)
     stream = Stream(api.events_url, headers=api.headers)
     assert stream.next() is not None
     with connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening:
@@ -224,7 +253,7 @@ def test_a_revoked_token_stops_hearing(api: Api, monkeypatch: pytest.MonkeyPatch
 def test_more_listeners_than_there_is_room_for_are_told_to_poll(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hubs, "MOST_OF_ONE_TOKEN", 1)
+    monkeypatch.setattr(listeners, "MOST_OF_ONE_TOKEN", 1)
     stream = Stream(api.events_url, headers=api.headers)
     stream.next()
     answer = httpx.get(api.events_url, headers=api.headers, trust_env=False)
@@ -245,6 +274,74 @@ def test_the_api_stops_at_once_though_somebody_listens(api: Api) -> None:
         assert ended(lambda: listening.recv(PATIENCE)) == 1012
     while stream.next() is not None:
         pass
+
+
+def test_a_slow_listener_holds_up_nobody_and_skips_to_the_newest(api: Api) -> None:
+    """Megabytes that it does not read are not kept for it."""
+    numbers = itertools.count()
+
+    def look(execution_ids: Collection[int], token_ids: Collection[int]) -> Seen:
+        update = Update.of({"n": next(numbers), "padding": "x" * 1_000_000})
+        return Seen({api.execution_id: update}, token_ids)
+
+    api.app.state.hub = Hub(look)
+    with raw_stream(api) as slow:
+        swift = Stream(api.events_url, headers=api.headers)
+        while swift.next()[1]["n"] < 40:
+            pass
+        swift.close()
+        heard = [int(number) for number in numbers_in(slow, until=40)]
+    # What the two sockets hold is a few of them.
+    assert len(heard) < 20
+    assert heard == sorted(heard)
+
+
+def raw_stream(api: Api) -> socket.socket:
+    """A listener that reads when it is told to, and is gone when its socket is closed."""
+    connection = socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), PATIENCE)
+    path = f"/api/flow-executions/{api.execution_id}/events"
+    connection.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n".encode()
+    )
+    assert connection.recv(15) == b"HTTP/1.1 200 OK"
+    return connection
+
+
+def numbers_in(connection: socket.socket, *, until: int) -> Iterator[int]:
+    """The numbers of the updates that arrive, up to the first that is at least `until`."""
+    pending = b""
+    while True:
+        pending += connection.recv(1 << 20)
+        for found in re.findall(rb'"n":(\d+),', pending):
+            yield int(found)
+            if int(found) >= until:
+                return
+        pending = pending[-20:] if b'"n":' not in pending[-20:] else pending[pending.rindex(b'"n":') :]
+
+
+def test_what_a_listener_says_is_not_listened_to(api: Api) -> None:
+    with connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening:
+        listening.recv(PATIENCE)
+        for _ in range(100):
+            listening.send("x" * 10_000)
+        # uvicorn answers a ping only when it has read what came before it.
+        assert listening.ping().wait(PATIENCE)
+        api.set_accepted(1)
+        assert json.loads(listening.recv(PATIENCE))["execution"]["messages"]["accepted"] == 1
+
+
+def test_who_goes_away_gives_the_place_back_at_once(api: Api) -> None:
+    with (
+        raw_stream(api),
+        connect(api.socket_url, additional_headers=api.headers, proxy=None) as listening,
+    ):
+        listening.recv(PATIENCE)
+        assert api.hub.count == 2
+    deadline = time.monotonic() + PATIENCE
+    while api.hub.count:
+        assert time.monotonic() < deadline, "a place is kept for somebody who has gone"
+        time.sleep(0.01)
+    assert live.HEARTBEAT_SECONDS > PATIENCE
 
 
 def test_an_execution_that_is_over_says_so(api: Api) -> None:
