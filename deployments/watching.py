@@ -14,7 +14,8 @@ from deployments.following import follow
 
 ENDED = ("completed", "cancelled", "failed", "paused", "held", "settling")
 RATE_SECONDS = 5.0
-_FEEDBACK = ("delivered", "bounced", "opened", "clicked", "unsubscribed")
+_OPEN = ("pending", "sending", "unknown")
+_TOLD = ("failed", "unknown", "delivered", "bounced", "opened", "clicked", "unsubscribed")
 console = Console(highlight=False)
 
 
@@ -33,7 +34,7 @@ def watch_executions(
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[feedback]}"),
+        TextColumn("[dim]{task.fields[told]}"),
     )
     states: dict[int, str] = {}
     with Progress(*columns, console=console) as bars:
@@ -51,18 +52,18 @@ class _Line:
     def __init__(self, bars: Progress, execution_id: int) -> None:
         self._bars = bars
         self._name = f"execution {execution_id}"
-        self._bar = bars.add_task(self._name, total=None, rate="", feedback="")
+        self._bar = bars.add_task(self._name, total=None, rate="", told="")
         self._rate = Rate()
 
     def draw(self, picture: dict[str, Any]) -> str:
-        """Returns the state."""
+        """Returns the state of the execution."""
         counts, state = picture["messages"], str(picture["state"])
         if counts:
-            done = counts["intended"] - counts["pending"] - counts["sending"]
+            done = counts["intended"] - sum(counts[state] for state in _OPEN)
             self._bars.update(self._bar, total=counts["intended"], completed=done)
             rate = self._rate.of(done, now=time.monotonic())
             words = "" if rate is None else f"{rate:,.0f}/s"
-            self._bars.update(self._bar, rate=words, feedback=_feedback(picture))
+            self._bars.update(self._bar, rate=words, told=_told(picture))
         name = picture.get("flow_name") or self._name
         self._bars.update(self._bar, description=f"{name[:30]}: {state}")
         return state
@@ -83,9 +84,9 @@ class Rate:
         return (done - before) / (now - then) if now > then else None
 
 
-def _feedback(picture: dict[str, Any]) -> str:
-    """What providers have reported so far, of email and SMS together."""
-    shown = {name: picture["messages"].get(name, 0) for name in _FEEDBACK}
+def _told(picture: dict[str, Any]) -> str:
+    """What went wrong, and what providers have reported so far, of email and SMS together."""
+    shown = {name: picture["messages"].get(name, 0) for name in _TOLD}
     shown["delivered"] += picture["sms"].get("delivered", 0)
     return " ".join(f"{name} {count:,}" for name, count in shown.items() if count)
 

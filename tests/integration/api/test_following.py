@@ -96,8 +96,7 @@ def test_an_api_that_stays_away_is_given_up(
 async def nothing(_: listeners.Listener) -> Any:
     """A stream from which a proxy lets nothing through."""
     yield b""
-    while True:
-        await asyncio.sleep(PATIENCE)
+    await asyncio.Event().wait()
 
 
 def count_answers(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> threading.Event:

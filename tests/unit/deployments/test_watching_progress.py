@@ -11,7 +11,19 @@ from deployments import watching
 from deployments.watching import Rate, watch_executions
 
 COUNTS = dict.fromkeys(
-    ("intended", "pending", "sending", "delivered", "bounced", "opened", "clicked", "unsubscribed"), 0
+    (
+        "intended",
+        "pending",
+        "sending",
+        "failed",
+        "unknown",
+        "delivered",
+        "bounced",
+        "opened",
+        "clicked",
+        "unsubscribed",
+    ),
+    0,
 )
 
 
@@ -55,10 +67,22 @@ def test_the_bar_counts_what_is_in_a_final_state_and_what_providers_say(
 ) -> None:
     _, shown = watch(
         monkeypatch,
-        (1, picture("completed", intended=2000, pending=300, sending=200, delivered=1200, bounced=3, sms=34)),
+        (
+            1,
+            picture(
+                "settling",
+                intended=2000,
+                pending=200,
+                sending=200,
+                unknown=100,
+                delivered=1200,
+                bounced=3,
+                sms=34,
+            ),
+        ),
     )
     assert "1500/2000" in shown
-    assert "delivered 1,234 bounced 3" in shown
+    assert "unknown 100 delivered 1,234 bounced 3" in shown
     assert "opened" not in shown
 
 
