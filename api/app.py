@@ -43,7 +43,7 @@ from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
 from tasks.feedback.inbox import Inbox
-from tasks.live.hub import Hub
+from tasks.live.hub import hub_of
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -85,7 +85,7 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     """Webhooks are stored and applied by threads of this process, for as long as it runs."""
     applier = Applier(get_database(), threads=get_settings().webhook_appliers)
     inbox = Inbox(get_database())
-    hub = Hub(get_database())
+    hub = hub_of(get_database())
     app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
     app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()

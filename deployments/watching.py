@@ -17,6 +17,8 @@ Row = tuple[str, int, str]
 _STATES = ("intended", "pending", "excluded", "sending", "accepted", "failed", "unknown", "cancelled")
 _SMS = ("sent", "parts", "delivered", "failed", "expired", "rejected", "replies", "opt_outs")
 RATE_SECONDS = 5.0
+_OPEN = ("pending", "sending", "unknown")
+_TOLD = ("failed", "unknown", "delivered", "bounced", "opened", "clicked", "unsubscribed")
 console = Console(highlight=False)
 
 
@@ -29,12 +31,13 @@ def watch_executions(
         ApiError: it took longer than `timeout` seconds, or the API refuses.
     """
     columns = (
-        TextColumn("{task.description}"),
+        # Names are people's own: square brackets in them are no markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[feedback]}"),
+        TextColumn("[dim]{task.fields[told]}"),
     )
     states: dict[int, str] = {}
     with Progress(*columns, console=console) as bars:
@@ -52,32 +55,43 @@ class _Line:
     def __init__(self, bars: Progress, execution_id: int) -> None:
         self._bars = bars
         self._name = f"execution {execution_id}"
-        self._bar = bars.add_task(self._name, total=None, rate="", feedback="")
-        self._done: deque[tuple[float, int]] = deque(maxlen=200)
+        self._bar = bars.add_task(self._name, total=None, rate="", told="")
+        self._rate = Rate()
 
     def draw(self, picture: dict[str, Any]) -> str:
-        """Returns the state."""
+        """Returns the state of the execution."""
         counts, state = picture["messages"], str(picture["state"])
         if counts:
-            done = counts["intended"] - counts["pending"] - counts["sending"]
+            done = counts["intended"] - sum(counts[state] for state in _OPEN)
             self._bars.update(self._bar, total=counts["intended"], completed=done)
-            self._bars.update(self._bar, rate=self._rate(done), feedback=_feedback(counts))
+            rate = self._rate.of(done, now=time.monotonic())
+            words = "" if rate is None else f"{rate:,.0f}/s"
+            self._bars.update(self._bar, rate=words, told=_told(picture))
         name = picture.get("flow_name") or self._name
         self._bars.update(self._bar, description=f"{name[:30]}: {state}")
         return state
 
-    def _rate(self, done: int) -> str:
-        now = time.monotonic()
+
+class Rate:
+    """How much is done per second, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[float, int]] = deque(maxlen=200)
+
+    def of(self, done: int, *, now: float) -> float | None:
+        """`done` of all at `now`, in seconds; None until something can be said."""
         self._done.append((now, done))
         while now - self._done[0][0] > RATE_SECONDS:
             self._done.popleft()
         then, before = self._done[0]
-        return f"{(done - before) / (now - then):,.0f}/s" if now > then else ""
+        return (done - before) / (now - then) if now > then else None
 
 
-def _feedback(counts: dict[str, int]) -> str:
-    shown = ("delivered", "bounced", "opened", "clicked", "unsubscribed")
-    return " ".join(f"{name} {counts[name]:,}" for name in shown if counts[name])
+def _told(picture: dict[str, Any]) -> str:
+    """What went wrong, and what providers have reported so far, of email and SMS together."""
+    shown = {name: picture["messages"].get(name, 0) for name in _TOLD}
+    shown["delivered"] += picture["sms"].get("delivered", 0)
+    return " ".join(f"{name} {count:,}" for name, count in shown.items() if count)
 
 
 def show_status(client: ApiClient, execution_id: int) -> None:
