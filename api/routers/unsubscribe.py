@@ -10,7 +10,7 @@ from api.errors import responses
 from db.states import SuppressionReason
 from tasks.feedback.apply import unsubscribe_message
 from tasks.feedback.unsubscribe_links import read_token
-from tasks.signing import secret_key
+from tasks.signing import secret_keys
 
 router = APIRouter(tags=["unsubscribe"])
 Token = Annotated[str, Path(max_length=100)]
@@ -30,14 +30,14 @@ _FORM = """<p>You will get no more messages from us at this address.</p>
 @router.get("/unsubscribe/{token}", response_class=HTMLResponse, responses=responses(404))
 def show_unsubscribe(settings: SettingsDep, token: Token) -> HTMLResponse:
     """A page with a button. Link scanners open it, so it changes nothing."""
-    read_token(secret_key(settings), token)
+    read_token(secret_keys(settings), token)
     return HTMLResponse(_PAGE.format(title="Unsubscribe?", body=_FORM), headers=_HEADERS)
 
 
 @router.post("/unsubscribe/{token}", response_class=HTMLResponse, responses=responses(404))
 def unsubscribe(database: DatabaseDep, settings: SettingsDep, token: Token) -> HTMLResponse:
     """Unsubscribe, by the button or by the mail client's one click. Committed before the answer; may be repeated."""
-    reference = read_token(secret_key(settings), token)
+    reference = read_token(secret_keys(settings), token)
     unsubscribe_message(database, reference, reason=SuppressionReason.ONE_CLICK, source="unsubscribe link")
     return HTMLResponse(
         _PAGE.format(title="Unsubscribed", body="<p>You will get no more messages at this address.</p>"),
