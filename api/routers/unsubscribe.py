@@ -28,9 +28,8 @@ Token = Annotated[str, Path(max_length=100)]
 _MOST_FIELDS = MOST_TOPICS + 20
 
 
-@router.api_route(
-    "/unsubscribe/{token}", methods=["GET", "HEAD"], response_class=HTMLResponse, responses=responses(404)
-)
+@router.head("/unsubscribe/{token}", include_in_schema=False)
+@router.get("/unsubscribe/{token}", response_class=HTMLResponse, responses=responses(404))
 def show_preferences(database: DatabaseDep, settings: SettingsDep, token: Token) -> HTMLResponse:
     """What is chosen now. Link scanners open it, so it changes nothing."""
     reference = read_token(secret_keys(settings), token)
