@@ -78,6 +78,8 @@ _PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.rou
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
+# A page of ticks.
+UNSUBSCRIBE_BYTES = 16 * 1024
 
 
 @asynccontextmanager
@@ -123,6 +125,11 @@ def create_app() -> FastAPI:
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
-    app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    limits = {
+        "/webhooks": WEBHOOK_BYTES,
+        "/api/member-imports": upload,
+        "/unsubscribe": UNSUBSCRIBE_BYTES,
+    }
+    app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Measured)
     return app

@@ -19,8 +19,8 @@ from db.queries.approvals import insert_approval
 from db.queries.suppressions import SuppressionChange
 from db.states import Channel, SuppressionReason
 from tasks.addresses import AddressInvalid, normalise_address
-from tasks.erasure import erased_address
-from tasks.signing import secret_key
+from tasks.erasure import by_erased_address
+from tasks.signing import secret_keys
 
 router = APIRouter(prefix="/api/unsubscribed", tags=["unsubscribed"])
 
@@ -44,7 +44,7 @@ def list_suppressions(
         except AddressInvalid as error:
             raise bad_parameter("address", str(error)) from error
         # Of somebody who was erased only the hash is known.
-        addresses = [found, erased_address(secret_key(settings), channel, found)]
+        addresses = [found, *by_erased_address(secret_keys(settings), channel, [found])]
     with database.reading() as session:
         return PageOut[SuppressionOut].of(
             suppressions.list_suppressions(

@@ -1,6 +1,6 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import seconds_between, to_day, to_hour, to_minute, utc_in, utc_now
+from db.dialect.clock import now_text, seconds_between, to_day, to_hour, to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
 from db.dialect.connections import (
     engine_options,
@@ -75,6 +75,7 @@ __all__ = [
     "json_text",
     "json_there",
     "looked_up",
+    "now_text",
     "prepare_engine",
     "quoted",
     "row_lock",

@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import Double
+from sqlalchemy import Dialect, Double
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from db.types import UTCDateTime
+
+# strftime gives milliseconds; the padding keeps the text comparable with what SQLAlchemy writes.
+_NOW_SQLITE = "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+_NOW_MYSQL = "(UTC_TIMESTAMP(6))"
 
 
 class utc_now(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
@@ -26,13 +30,12 @@ class utc_in(FunctionElement[Any]):  # noqa: N801
 
 @compiles(utc_now, "sqlite")
 def _now_sqlite(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
-    # strftime gives milliseconds; the padding keeps the text comparable with what SQLAlchemy writes.
-    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+    return _NOW_SQLITE
 
 
 @compiles(utc_now)
 def _now_mysql(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(UTC_TIMESTAMP(6))"
+    return _NOW_MYSQL
 
 
 @compiles(utc_in, "sqlite")
@@ -63,6 +66,11 @@ def _between_sqlite(element: seconds_between, compiler: SQLCompiler, **kw: Any) 
 def _between_mysql(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
     earlier, later = (compiler.process(each, **kw) for each in element.clauses)
     return f"(TIMESTAMPDIFF(MICROSECOND, {earlier}, {later}) / 1e6)"
+
+
+def now_text(dialect: Dialect) -> str:
+    """`utc_now` in SQL text."""
+    return _NOW_SQLITE if dialect.name == "sqlite" else _NOW_MYSQL
 
 
 class to_minute(FunctionElement[Any]):  # noqa: N801

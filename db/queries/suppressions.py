@@ -3,18 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
-from db.dialect import insert_ignore, share_lock
+from db.dialect import share_lock
 from db.errors import NotFound
 from db.models import Gate, Unsubscribed
 from db.models.suppressions import EVERYWHERE
 from db.queries.consents import SaidByAddress, log_said
 from db.queries.ledger import SUPPRESSION_GATE
 from db.queries.pages import Page, page_of
+from db.queries.suppression_writing import write_changes
 from db.states import Channel, Consent, SuppressionReason
 
 # What people say themselves. A bounce is no word of theirs.
@@ -52,8 +52,7 @@ def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -
     if not changes:
         return
     lock_gate(session)
-    for change in sorted(changes, key=lambda c: (c.channel, c.address, c.scope, c.reason)):
-        _apply(session, change)
+    write_changes(session, changes)
     log_said(session, [_said(each) for each in changes if each.is_said and each.reason in _SAID])
 
 
@@ -131,29 +130,4 @@ def _key_of(change: SuppressionChange) -> tuple[ColumnElement[bool], ...]:
         Unsubscribed.address == change.address,
         Unsubscribed.scope == change.scope,
         Unsubscribed.reason == change.reason,
-    )
-
-
-def _apply(session: Session, change: SuppressionChange) -> None:
-    values = {
-        "active": change.active,
-        "effective_at": change.effective_at,
-        "source": change.source,
-        "evidence": change.evidence,
-    }
-    inserted: Any = session.execute(
-        insert_ignore(Unsubscribed).values(
-            channel=change.channel, address=change.address, scope=change.scope, reason=change.reason, **values
-        )
-    )
-    if inserted.rowcount:
-        return
-    is_later = Unsubscribed.effective_at < change.effective_at
-    if change.active:
-        is_later |= (Unsubscribed.effective_at == change.effective_at) & Unsubscribed.active.is_(False)
-    session.execute(
-        update(Unsubscribed)
-        .where(*_key_of(change), is_later)
-        .values(values)
-        .execution_options(synchronize_session=False)
     )
