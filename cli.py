@@ -353,6 +353,21 @@ def stats_verify(
     raise typer.Exit(run_verify(get_database(), execution_id, with_repair=repair))
 
 
+@stats_app.command("relabel")
+def stats_relabel(execution_id: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Tell again which opens and clicks are a machine's, by the present rule and scanners; counts follow.
+
+    Works on the database itself; it may be cut, and run again.
+    """
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.verify_command import run_relabel
+    from settings import get_settings
+
+    check_database(get_settings())
+    run_relabel(get_database(), execution_id)
+
+
 @events_app.command("list")
 def webhook_events_list(
     with_closed: Annotated[bool, typer.Option("--all", help="Also those that are applied or gone.")] = False,

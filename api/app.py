@@ -78,6 +78,8 @@ _PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.rou
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
+# 100,000 addresses with notes.
+SUPPRESSIONS_BYTES = 20 * 1024 * 1024
 # A page of ticks.
 UNSUBSCRIBE_BYTES = 16 * 1024
 
@@ -129,6 +131,7 @@ def create_app() -> FastAPI:
         "/webhooks": WEBHOOK_BYTES,
         "/api/member-imports": upload,
         "/unsubscribe": UNSUBSCRIBE_BYTES,
+        "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
     }
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Measured)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from db.engine import Database
+from tasks.feedback.relabelling import relabel
 from tasks.statistics.verifying import Report, choose_executions, repair, verify
 
 
@@ -46,6 +47,23 @@ def run_verify(
     if archived:
         console.print(f"{archived} have no ledger to be compared with any more", markup=False)
     return 1 if different else 0
+
+
+def run_relabel(
+    database: Database, execution_id: int, *, console: Console | None = None, errors: Console | None = None
+) -> None:
+    """Label opens and clicks again, with a bar, and say how many are different now.
+
+    Raises:
+        NotFound: there is no such execution.
+    """
+    with _bar(errors or Console(stderr=True)) as (progress, bar):
+        progress.update(bar, description=f"execution {execution_id}", total=1)
+        changed = relabel(database, execution_id, lambda done: progress.update(bar, completed=done))
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"execution {execution_id}: {changed:,} opens and clicks have another label now", markup=False
+    )
 
 
 def _repair(database: Database, console: Console, execution_id: int) -> None:
