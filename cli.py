@@ -403,8 +403,14 @@ def webhook_events_replay(
 
 def main() -> None:
     """Entry point: an expected error is one clear line and exit code 1, never a traceback."""
-    from db.errors import IcsError
+    from contextlib import suppress
 
+    from db.errors import IcsError
+    from settings import get_settings
+    from tasks.logs import configure_logs
+
+    with suppress(ValidationError):  # A command that needs the settings says what is wrong with them.
+        configure_logs(get_settings().log_level)
     try:
         app()
     except ValidationError as error:

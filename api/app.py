@@ -10,6 +10,7 @@ from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
 from api.measuring import Measured, Measurements
+from api.request_ids import RequestIds
 from api.routers import (
     bulk_operations,
     client_history,
@@ -135,4 +136,5 @@ def create_app() -> FastAPI:
     }
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Measured)
+    app.add_middleware(RequestIds)
     return app

@@ -13,6 +13,7 @@ from pydantic import BaseModel, field_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api.request_ids import HEADER, current_id
 from db.engine import DatabaseOutage
 from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound, TookTooLong
 from tasks.sending.configuration import ProviderNotConfigured
@@ -192,13 +193,21 @@ def _gone(request: Request, error: Exception) -> JSONResponse:
 
 
 def _outage(request: Request, error: Exception) -> JSONResponse:
-    log.error("database away", path=request.url.path, error=type(error).__name__)
+    log.error("database away", route=_route(request), error=type(error).__name__)
     return problem(503, "the database does not answer; try again", headers={"Retry-After": "5"})
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected error", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return problem(500, "something went wrong here; it was logged")
+    log.error("unexpected error", route=_route(request), error=type(error).__name__, exc_info=error)
+    # Answered outside of all middleware, which would have put it there.
+    name = current_id()
+    headers = {HEADER: name} if name else None
+    return problem(500, "something went wrong here; it was logged", headers=headers)
+
+
+def _route(request: Request) -> str:
+    """The template of the route: paths have secrets and tokens in them."""
+    return str(getattr(request.scope.get("route"), "path_format", "none"))
 
 
 def _words(found: Mapping[str, Any]) -> str:

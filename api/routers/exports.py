@@ -50,7 +50,12 @@ def export_clients(
     return _export(database, Choice(), as_format, _query_columns(database, columns), "clients")
 
 
-@router.post("/api/clients/export", response_class=StreamingResponse, response_model=None, responses=_FILE)
+@router.post(
+    "/api/clients/export",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses={**_FILE, **responses(404)},
+)
 def export_chosen_clients(database: DatabaseDep, body: ExportIn) -> StreamingResponse | FileResponse:
     """The clients that a segment rule describes now, as a file."""
     if body.rule is not None and body.client_list_id is not None:
