@@ -1,5 +1,6 @@
 """The API as a process: uvicorn, told to end open streams before it waits for requests to end."""
 
+import logging
 import socket
 
 import uvicorn
@@ -19,6 +20,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def without_sockets(record: logging.LogRecord) -> bool:
+    """Filters out that a WebSocket was opened or closed: uvicorn writes its address, and with it the ticket in it, into the log."""
+    message = str(record.msg)
+    return '"WebSocket ' not in message and message not in ("connection open", "connection closed")
+
+
 def serve_api(settings: Settings) -> None:
     """Serve until the process is told to stop."""
     config = uvicorn.Config(
@@ -32,6 +39,8 @@ def serve_api(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    # After its configuration, which sets up the loggers.
+    logging.getLogger("uvicorn.error").addFilter(without_sockets)
     server = Server(config)
     server.run()
     if not server.started:

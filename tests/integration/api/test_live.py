@@ -158,6 +158,14 @@ def test_nobody_listens_without_a_good_token_or_ticket(running: RunningApi, tick
     assert close_code(f"{running.socket_url}?ticket={ticket}") == 4401
 
 
+def test_a_ticket_is_no_better_than_its_token(running: RunningApi) -> None:
+    path = f"{running.url}/api/flow-executions/{running.execution_id}/live-ticket"
+    ticket = httpx.post(path, headers=running.headers, trust_env=False).json()["ticket"]
+    running.database.run(lambda s: tokens.revoke_token(s, running.token_id))
+    assert httpx.get(f"{running.events_url}?ticket={ticket}", trust_env=False).status_code == 401
+    assert close_code(f"{running.socket_url}?ticket={ticket}") == 4401
+
+
 def test_what_does_not_exist_is_not_found(running: RunningApi) -> None:
     gone = running.execution_id + 1
     answer = httpx.get(
