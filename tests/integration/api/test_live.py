@@ -127,7 +127,7 @@ def test_a_websocket_tells_the_same(running: RunningApi) -> None:
     stream.close()
 
 
-def test_many_listeners_cost_as_many_statements_as_one(running: RunningApi) -> None:
+def test_all_listeners_get_the_same_update(running: RunningApi) -> None:
     streams = [Stream(running.events_url, headers=running.headers) for _ in range(20)]
     first = [stream.next() for stream in streams]
     assert first == [first[0]] * 20
