@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
@@ -92,7 +91,7 @@ async def stream_events(
     last_event_id: SeenParameter = None,
 ) -> StreamingResponse:
     """Server-sent events: the whole picture within a second of each change. With `Last-Event-ID` only what is different from that."""
-    token_id = await run_in_threadpool(_caller, request, database, settings, execution_id, ticket)
+    token_id = await hub.at_the_door(partial(_admit, hub, request, database, settings, execution_id, ticket))
     try:
         listener = hub.join(execution_id, token_id, seen=seen or last_event_id)
     except TooManyListeners as error:
@@ -140,7 +139,9 @@ async def stream_messages(
     """
     await socket.accept()
     try:
-        token_id = await run_in_threadpool(_caller, socket, database, settings, execution_id, ticket)
+        token_id = await hub.at_the_door(
+            partial(_admit, hub, socket, database, settings, execution_id, ticket)
+        )
         with hub.listening(execution_id, token_id, seen=last_event_id) as listener:
             code = await _send_until_over(socket, listener)
     except Unauthenticated:
@@ -186,8 +187,13 @@ async def _drop_messages(socket: WebSocket) -> None:
         pass
 
 
-def _caller(
-    connection: HTTPConnection, database: Database, settings: Settings, execution_id: int, ticket: str | None
+def _admit(
+    hub: Hub,
+    connection: HTTPConnection,
+    database: Database,
+    settings: Settings,
+    execution_id: int,
+    ticket: str | None,
 ) -> int:
     """The id of the token that may listen, by header or by ticket.
 
@@ -198,14 +204,10 @@ def _caller(
     if ticket is None:
         token_id = _token_in_header(connection, database)
     else:
-        found = read_ticket(secret_key(settings), ticket, now=time.time())
-        if found is None or found.execution_id != execution_id:
-            raise Unauthenticated
-        token_id = found.token_id
-    with database.reading() as session:
-        if ticket is not None and not list_active_tokens(session, [token_id]):
-            raise Unauthenticated
-        executions.get_execution(session, execution_id)
+        token_id = _token_of_ticket(ticket, database, settings, execution_id)
+    if not hub.knows(execution_id):
+        with database.reading() as session:
+            executions.get_execution(session, execution_id)
     return token_id
 
 
@@ -214,3 +216,13 @@ def _token_in_header(connection: HTTPConnection, database: Database) -> int:
     if scheme.lower() != "bearer" or not plain.strip():
         raise Unauthenticated
     return find_caller(database, plain.strip()).id
+
+
+def _token_of_ticket(ticket: str, database: Database, settings: Settings, execution_id: int) -> int:
+    found = read_ticket(secret_key(settings), ticket, now=time.time())
+    if found is None or found.execution_id != execution_id:
+        raise Unauthenticated
+    with database.reading() as session:
+        if not list_active_tokens(session, [found.token_id]):
+            raise Unauthenticated
+    return found.token_id

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import monotonic
+from typing import TypeVar
 from weakref import WeakSet
 
 import structlog
@@ -26,6 +27,12 @@ log = structlog.get_logger()
 INTERVAL_SECONDS = 0.5
 CHECK_SECONDS = 20.0
 """How often tokens of listeners are looked at again: who is revoked hears no more after that."""
+
+
+DOOR_WIDTH = 2
+"""So many are looked up at once before they may listen: after a restart hundreds come back in one moment, and each thread that
+asks the database for them wants a connection of its own."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,15 +59,24 @@ class Hub:
         self._checked_at = clock()
         # A thread of its own: when all others are busy with requests, listeners still hear of it.
         self._thread = CapacityLimiter(1)
+        self._door = CapacityLimiter(DOOR_WIDTH)
         _hubs.add(self)
 
     @property
     def count(self) -> int:
         return len(self._listeners)
 
+    def knows(self, execution_id: int) -> bool:
+        """Whether there is such an execution for certain, since it is being watched."""
+        return self._listeners.has_picture_of(execution_id)
+
     @property
     def is_watching(self) -> bool:
         return self._task is not None and not self._task.done()
+
+    async def at_the_door(self, work: Callable[[], T]) -> T:
+        """What `work` returns; it runs in a thread, when its turn has come."""
+        return await to_thread.run_sync(work, limiter=self._door)
 
     def join(self, execution_id: int, token_id: int, *, seen: str | None = None) -> Listener:
         """Listen until `leave`; `seen` is the id of the update that the listener has already.

@@ -85,6 +85,10 @@ class Listeners:
     def token_ids(self) -> list[int]:
         return list(self._tokens)
 
+    def has_picture_of(self, execution_id: int) -> bool:
+        """Whether the execution is listened to, and was found."""
+        return execution_id in self._newest
+
     def add(self, listener: Listener) -> None:
         """Take a listener in; they get at once what is known and they have not seen.
 

@@ -127,7 +127,7 @@ def test_a_websocket_tells_the_same(running: RunningApi) -> None:
     stream.close()
 
 
-def test_many_listeners_cost_as_many_statements_as_one(running: RunningApi) -> None:
+def test_all_listeners_get_the_same_update(running: RunningApi) -> None:
     streams = [Stream(running.events_url, headers=running.headers) for _ in range(20)]
     first = [stream.next() for stream in streams]
     assert first == [first[0]] * 20
@@ -154,6 +154,14 @@ def test_a_ticket_stands_in_for_the_token_where_no_header_can_be_sent(running: R
 @pytest.mark.parametrize("ticket", ["", "1-1-9999999999.0123456789abcdef", "x", "1-1", "²-1-1.x"])
 def test_nobody_listens_without_a_good_token_or_ticket(running: RunningApi, ticket: str) -> None:
     assert httpx.get(running.events_url, trust_env=False).status_code == 401
+    assert httpx.get(f"{running.events_url}?ticket={ticket}", trust_env=False).status_code == 401
+    assert close_code(f"{running.socket_url}?ticket={ticket}") == 4401
+
+
+def test_a_ticket_is_no_better_than_its_token(running: RunningApi) -> None:
+    path = f"{running.url}/api/flow-executions/{running.execution_id}/live-ticket"
+    ticket = httpx.post(path, headers=running.headers, trust_env=False).json()["ticket"]
+    running.database.run(lambda s: tokens.revoke_token(s, running.token_id))
     assert httpx.get(f"{running.events_url}?ticket={ticket}", trust_env=False).status_code == 401
     assert close_code(f"{running.socket_url}?ticket={ticket}") == 4401
 
