@@ -124,7 +124,11 @@ def create_app() -> FastAPI:
             responses=errors.responses(400, 401, 408, 413, 503),
         )
     for router in _WITH_TOKEN_OR_TICKET:
-        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
+        app.include_router(
+            router,
+            dependencies=[Depends(refuse_unknown_parameters)],
+            responses=errors.responses(401, 413),
+        )
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
