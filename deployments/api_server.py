@@ -7,6 +7,7 @@ import uvicorn
 
 from settings import Settings
 from tasks.live.hub import close_hubs
+from tasks.logs import capture_library_logs, configure_logs
 
 # Longer than any request but a stream should take; what is left is cut off then.
 GRACE_SECONDS = 30
@@ -35,10 +36,13 @@ def serve_api(settings: Settings) -> None:
         port=settings.api_port,
         log_level=settings.log_level.lower(),
         access_log=False,
+        log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    configure_logs(settings.log_level)
+    capture_library_logs(settings.log_level)
     # After its configuration, which sets up the loggers.
     logging.getLogger("uvicorn.error").addFilter(without_sockets)
     server = Server(config)

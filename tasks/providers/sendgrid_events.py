@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from db.reasons import bounce_class, drop_reason
-from tasks.providers.events import BadEvent, EventKind, ProviderEvent
+from tasks.providers.events import BadEvent, EventKind, ProviderEvent, storable
 from tasks.providers.sendgrid_payload import MESSAGE_ARG
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
@@ -71,13 +71,13 @@ def parse_events(body: bytes) -> list[ProviderEvent | BadEvent]:
 
 
 def load_items(body: bytes) -> list[Any]:
-    """What the body holds, one item for each event of `parse_events`.
+    """What the body holds, one item for each event of `parse_events`, without what no database could store.
 
     Raises:
         ValueError, RecursionError: it is no JSON.
     """
     document = _load(body)
-    return document if isinstance(document, list) else [document]
+    return [storable(item) for item in document] if isinstance(document, list) else [storable(document)]
 
 
 def _load(body: bytes) -> Any:
@@ -134,11 +134,16 @@ def _classification(kind: EventKind, item: Mapping[str, Any]) -> str | None:
 
 def _kind(item: Mapping[str, Any]) -> EventKind:
     kind = _KINDS.get(str(item.get("event")), EventKind.OTHER)
-    if kind is EventKind.OPEN and item.get("sg_machine_open") in (True, "true", 1):
+    if kind is EventKind.OPEN and is_flagged(item):
         return EventKind.MACHINE_OPEN
     if kind is EventKind.BOUNCE and item.get("type") == "blocked":
         return EventKind.BLOCKED
     return kind
+
+
+def is_flagged(item: Mapping[str, Any]) -> bool:
+    """Whether SendGrid says that a machine opened it."""
+    return item.get("sg_machine_open") in (True, "true", 1)
 
 
 def _moment(value: Any) -> datetime | None:
