@@ -20,6 +20,8 @@ token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="failed-jobs")
+stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
+app.add_typer(stats_app, name="stats")
 events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
 app.add_typer(events_app, name="webhook-events")
 errors = Console(stderr=True, highlight=False)
@@ -327,6 +329,43 @@ def failed_jobs_retry(
         if job_id is None:
             raise typer.Exit(retry_all(client))
         retry_job(client, job_id)
+
+
+@stats_app.command("verify")
+def stats_verify(
+    execution_id: Annotated[
+        int | None, typer.Argument(min=1, help="All executions when it is left out.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set right what differs; kept with who and when.")
+    ] = False,
+) -> None:
+    """Compare the counts of executions with a recount of ledger and events, and messages with their events.
+
+    Reads the database itself. Exit code 1 when there was a difference, one that was repaired too.
+    """
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.verify_command import run_verify
+    from settings import get_settings
+
+    check_database(get_settings())
+    raise typer.Exit(run_verify(get_database(), execution_id, with_repair=repair))
+
+
+@stats_app.command("relabel")
+def stats_relabel(execution_id: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Tell again which opens and clicks are a machine's, by the present rule and scanners; counts follow.
+
+    Works on the database itself; it may be cut, and run again.
+    """
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.verify_command import run_relabel
+    from settings import get_settings
+
+    check_database(get_settings())
+    run_relabel(get_database(), execution_id)
 
 
 @events_app.command("list")

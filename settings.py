@@ -120,6 +120,11 @@ class Settings(BaseSettings):
                 "ICS_BATCH_LEASE_SECONDS must be at least twice ICS_PROVIDER_TIMEOUT_SECONDS: "
                 "a request has to end before the lease of its batch does"
             )
+        if self.complaint_warn_percent > self.complaint_pause_percent:
+            raise ValueError(
+                "ICS_COMPLAINT_WARN_PERCENT must not be above ICS_COMPLAINT_PAUSE_PERCENT: "
+                "people are warned before an execution is paused"
+            )
         return self
 
     @property

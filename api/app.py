@@ -32,6 +32,7 @@ from api.routers import (
     privacy,
     rate_limits,
     segments,
+    statistics,
     templates,
     unknown,
     unsubscribe,
@@ -43,7 +44,7 @@ from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
 from tasks.feedback.inbox import Inbox
-from tasks.live.hub import Hub
+from tasks.live.hub import hub_of
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -61,6 +62,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     flows.router,
     flow_sending.router,
     flow_executions.router,
+    statistics.router,
     live.tickets,
     plots.router,
     unknown.router,
@@ -80,6 +82,10 @@ _ANYWHERE = errors.responses(400, 401, 408, 413, 503)
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
+# 100,000 addresses with notes.
+SUPPRESSIONS_BYTES = 20 * 1024 * 1024
+# A page of ticks.
+UNSUBSCRIBE_BYTES = 16 * 1024
 
 
 @asynccontextmanager
@@ -87,7 +93,7 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     """Webhooks are stored and applied by threads of this process, for as long as it runs."""
     applier = Applier(get_database(), threads=get_settings().webhook_appliers)
     inbox = Inbox(get_database())
-    hub = Hub(get_database())
+    hub = hub_of(get_database())
     app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
     app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()
@@ -125,7 +131,13 @@ def create_app() -> FastAPI:
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
-    app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    limits = {
+        "/webhooks": WEBHOOK_BYTES,
+        "/api/member-imports": upload,
+        "/unsubscribe": UNSUBSCRIBE_BYTES,
+        "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
+    }
+    app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Measured)
     app.add_middleware(RequestIds)
     return app

@@ -1,5 +1,6 @@
 """The API as a process: uvicorn, told to end open streams before it waits for requests to end."""
 
+import logging
 import socket
 
 import uvicorn
@@ -20,6 +21,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def without_sockets(record: logging.LogRecord) -> bool:
+    """Filters out that a WebSocket was opened or closed: uvicorn writes its address, and with it the ticket in it, into the log."""
+    message = str(record.msg)
+    return '"WebSocket ' not in message and message not in ("connection open", "connection closed")
+
+
 def serve_api(settings: Settings) -> None:
     """Serve until the process is told to stop."""
     config = uvicorn.Config(
@@ -36,6 +43,7 @@ def serve_api(settings: Settings) -> None:
     )
     configure_logs(settings.log_level)
     capture_library_logs(settings.log_level)
+    logging.getLogger("uvicorn.error").addFilter(without_sockets)
     server = Server(config)
     server.run()
     if not server.started:

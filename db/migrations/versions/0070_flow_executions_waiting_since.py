@@ -1,6 +1,6 @@
 """Since when an execution waits for somebody to work on it.
 
-Revision: 0070, after 0058.
+Revision: 0070, after 0060.
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from db.migrations.steps import add_column, drop_column
 from db.types import UTCDateTime
 
 revision = "0070"
-down_revision = "0058"
+down_revision = "0060"
 branch_labels = None
 depends_on = None
 
