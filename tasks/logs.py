@@ -59,7 +59,10 @@ def capture_library_logs(level: str) -> None:
     root.handlers = [each for each in root.handlers if not isinstance(each, _StandardError)]
     root.addHandler(handler)
     for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(level)
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        # uvicorn's own configuration, where it was used, has handlers that print what they are given.
+        logger.handlers, logger.propagate = [], True
     # One line for each connection that came and went says nothing.
     logging.getLogger("uvicorn.access").disabled = True
 
