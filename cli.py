@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from db.states import ImportPolicy
+from db.states import ImportPolicy, Role
 
 app = typer.Typer(
     help="Client communication and marketing automation.",
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+user_app = typer.Typer(help="Users of the platform.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
 jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="failed-jobs")
 stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
@@ -146,16 +148,80 @@ def deploy() -> None:
 
 
 @token_app.command("create")
-def token_create(name: Annotated[str, typer.Argument(help="What or who the token is for.")]) -> None:
-    """Create a token of the HTTP API. It is shown once; only its hash is stored."""
-    from db.engine import get_database
-    from db.queries.tokens import create_token
-    from deployments.checks import check_database
+def token_create(
+    name: Annotated[str, typer.Argument(help="What or who the token is for.")],
+    role: Annotated[Role, typer.Option(help="What it is trusted with.")] = Role.ADMIN,
+    ability: Annotated[
+        list[str] | None,
+        typer.Option(help="Narrows the role, e.g. clients:read; may be given several times."),
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="How long it is good; ICS_TOKEN_DAYS when left out.")
+    ] = None,
+) -> None:
+    """Create a token of the HTTP API that belongs to no user. It is shown once; only its hash is stored."""
+    from deployments.users_command import create_service_token
     from settings import get_settings
 
-    check_database(get_settings())
-    plain, _ = get_database().run(lambda session: create_token(session, name))
-    typer.echo(plain)
+    typer.echo(create_service_token(get_settings(), name, role=role, abilities=ability, days=days))
+
+
+@token_app.command("list")
+def token_list() -> None:
+    """Show the tokens that belong to no user, and how each begins."""
+    from deployments.users_command import show_tokens
+    from settings import get_settings
+
+    show_tokens(get_settings())
+
+
+@token_app.command("revoke")
+def token_revoke(token_id: Annotated[int, typer.Argument(help="Its number in `ics token list`.")]) -> None:
+    """Revoke a token, whoever has it: it opens nothing from now on."""
+    from deployments.users_command import revoke
+    from settings import get_settings
+
+    revoke(get_settings(), token_id)
+
+
+@user_app.command("create")
+def user_create(
+    email: Annotated[str, typer.Argument(help="What he logs in with.")],
+    name: Annotated[str, typer.Option(help="What others see; the email when left out.")] = "",
+    role: Annotated[Role, typer.Option(help="What he is trusted with.")] = Role.ADMIN,
+) -> None:
+    """Create a user, the first admin above all, and show the link by which he chooses his password."""
+    from deployments.users_command import create_user
+    from settings import get_settings
+
+    create_user(get_settings(), email, name=name, role=role)
+
+
+@user_app.command("list")
+def user_list() -> None:
+    """Show the users."""
+    from deployments.users_command import show_users
+    from settings import get_settings
+
+    show_users(get_settings())
+
+
+@user_app.command("password")
+def user_password(email: Annotated[str, typer.Argument(help="Whose password is to be chosen.")]) -> None:
+    """Choose a password here, for somebody who forgot it. All sessions and tokens of the user end."""
+    from deployments.users_command import ask_password
+    from settings import get_settings
+
+    ask_password(get_settings(), email)
+
+
+@user_app.command("disable")
+def user_disable(email: Annotated[str, typer.Argument(help="Who is not to come in any more.")]) -> None:
+    """Make a user inactive; his tokens are revoked."""
+    from deployments.users_command import disable
+    from settings import get_settings
+
+    disable(get_settings(), email)
 
 
 @app.command("import")

@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_LIMIT = re.compile(r"[1-9][0-9]{0,8} ?(/|per) ?([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}")
 
 
@@ -78,6 +79,18 @@ class Settings(BaseSettings):
     sms_part_price: float = Field(0.0, ge=0)
     sms_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$")
     old_secret_keys: SecretStr = SecretStr("")
+    limits_url: SecretStr = SecretStr("")
+    limit_address: str = "6000/minute"
+    limit_token: str = "3000/minute"
+    limit_login: str = "20/minute"
+    limit_password: str = "5 per 15 minutes"
+    limit_export: str = "30/minute"
+    limit_send: str = "60/minute"
+    limit_webhooks: str = "60000/minute"
+    limit_pages: str = "600/minute"
+    trusted_proxies: str = ""
+    token_days: int = Field(90, ge=1, le=366)
+    session_hours: int = Field(12, ge=1, le=24 * 30)
     metrics_token: SecretStr = SecretStr("")
     list_count_minutes: int = Field(15, ge=1, le=24 * 60)
     list_count_seconds: float = Field(30.0, gt=0, le=3600)
@@ -99,6 +112,29 @@ class Settings(BaseSettings):
     def _prefix_is_an_identifier(cls, value: str) -> str:
         if not _PREFIX.fullmatch(value):
             raise ValueError("use at most 20 lower-case letters, digits and _, starting with a letter")
+        return value
+
+    @field_validator(
+        "limit_address",
+        "limit_token",
+        "limit_login",
+        "limit_password",
+        "limit_export",
+        "limit_send",
+        "limit_webhooks",
+        "limit_pages",
+    )
+    @classmethod
+    def _is_a_limit(cls, value: str) -> str:
+        if not _LIMIT.fullmatch(value.strip()):
+            raise ValueError("write how many in which time, such as 600/minute or 5 per 15 minutes")
+        return value.strip()
+
+    @field_validator("limits_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("write redis://host:6379/0, or leave it empty for one process")
         return value
 
     @field_validator("sendgrid_base_url", "sendmode_base_url", "public_url", "prefect_api_url")

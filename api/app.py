@@ -8,10 +8,12 @@ from starlette.concurrency import run_in_threadpool
 
 from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
+from api.door import Door
 from api.limits import BodyLimit
 from api.measuring import Measured, Measurements
 from api.request_ids import RequestIds
 from api.routers import (
+    access,
     bulk_operations,
     client_history,
     client_lists,
@@ -40,6 +42,7 @@ from api.routers import (
     webhook_events,
     webhooks,
 )
+from api.throttling import Limiter, Throttle
 from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
@@ -69,15 +72,23 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     member_imports.router,
     import_mappings.router,
     unsubscribed.router,
+    access.account,
+    access.people,
     operations.router,
     webhook_events.router,
     rate_limits.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
-_PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
+_PUBLIC: tuple[APIRouter, ...] = (
+    access.door,
+    health.router,
+    monitoring.router,
+    webhooks.router,
+    unsubscribe.router,
+)
 
 # What every route under /api may answer: a broken or slow body, no token, no database.
-_ANYWHERE = errors.responses(400, 401, 408, 413, 503)
+_ANYWHERE = errors.responses(400, 401, 403, 408, 413, 429, 503)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
@@ -137,7 +148,9 @@ def create_app() -> FastAPI:
         "/unsubscribe": UNSUBSCRIBE_BYTES,
         "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
     }
+    app.add_middleware(Door)
     app.add_middleware(BodyLimit, limits=limits)
+    app.add_middleware(Throttle, limiter=Limiter(settings))
     app.add_middleware(Measured)
     app.add_middleware(RequestIds)
     return app

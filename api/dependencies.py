@@ -12,11 +12,12 @@ from starlette.requests import HTTPConnection
 from api.errors import Unauthenticated
 from api.schemas.base import MAX_ID
 from db.engine import Database, get_database
-from db.models import ApiToken
 from db.queries.tokens import find_active_token, touch_token
 from settings import Settings, get_settings
+from tasks.access.callers import Caller
 
 MAX_PAGE = 200
+_CALLER = "ics.caller"
 _TOUCH_AFTER = timedelta(minutes=1)
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
@@ -29,10 +30,15 @@ class _Bearer(HTTPBearer):
     """Reads the header of WebSockets too, which FastAPI's own scheme cannot."""
 
     async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not credentials.strip():
-            return None
-        return HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials.strip())
+        return bearer_of(request)
+
+
+def bearer_of(connection: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+    """The token in the header, whether it is one or not."""
+    scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not credentials.strip():
+        return None
+    return HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials.strip())
 
 
 _bearer = _Bearer(
@@ -41,22 +47,28 @@ _bearer = _Bearer(
 
 
 async def authenticate(
-    database: DatabaseDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> ApiToken:
-    """The caller's token; 401 for everyone else."""
+    connection: HTTPConnection,
+    database: DatabaseDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Caller:
+    """Who is calling; 401 for everyone else. Looked up once a request, however many dependencies ask."""
     if credentials is None:
         raise Unauthenticated
-    return await run_in_threadpool(find_caller, database, credentials.credentials)
+    known: Caller | None = connection.scope.get(_CALLER)
+    if known is None:
+        known = await run_in_threadpool(find_caller, database, credentials.credentials)
+        connection.scope[_CALLER] = known
+    return known
 
 
-CurrentToken = Annotated[ApiToken, Depends(authenticate)]
+CurrentCaller = Annotated[Caller, Depends(authenticate)]
 
 
-def find_caller(database: Database, plain: str) -> ApiToken:
-    """The token with this text, its use noted at most once a minute.
+def find_caller(database: Database, plain: str) -> Caller:
+    """Who has the token with this text, its use noted at most once a minute.
 
     Raises:
-        Unauthenticated: it is not known, or was revoked.
+        Unauthenticated: it is not known, was revoked, its time is over, or its user is not active.
     """
     with database.reading() as session:
         token = find_active_token(session, plain)
@@ -64,7 +76,14 @@ def find_caller(database: Database, plain: str) -> ApiToken:
         raise Unauthenticated
     if token.last_used_at is None or datetime.now(UTC) - token.last_used_at > _TOUCH_AFTER:
         database.run(lambda s: touch_token(s, token.id))
-    return token
+    return Caller.of(
+        token_id=token.id,
+        token_name=token.name,
+        role=token.role,
+        named=token.abilities,
+        user_id=token.user_id,
+        user_name=token.user_name,
+    )
 
 
 def refuse_unknown_parameters(connection: HTTPConnection) -> None:

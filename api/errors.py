@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from api.request_ids import HEADER, current_id
 from db.engine import DatabaseOutage
 from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound, TookTooLong
+from tasks.access.logins import LoginRefused
 from tasks.sending.configuration import ProviderNotConfigured
 
 log = structlog.get_logger()
@@ -51,6 +52,13 @@ class Unauthenticated(IcsError):
 
     def __init__(self) -> None:
         super().__init__("send a valid token: Authorization: Bearer ics_...")
+
+
+class Forbidden(IcsError):
+    """The caller is known, but may not do this."""
+
+    def __init__(self, ability: str) -> None:
+        super().__init__(f"this takes the ability {ability}, which the token or its role does not have")
 
 
 class ProviderRefused(IcsError):
@@ -98,6 +106,14 @@ class Busy(IcsError):
     """There is no room for this request now; another time there may be."""
 
 
+class TooMany(IcsError):
+    """A budget of requests is used up; `headers` tell until when."""
+
+    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.headers = headers
+
+
 class TooLarge(IcsError):
     """The request's body is larger than the route takes."""
 
@@ -107,8 +123,11 @@ _STATUS: Mapping[type[IcsError], int] = {
     Conflict: 409,
     Invalid: 422,
     Unauthenticated: 401,
+    Forbidden: 403,
+    LoginRefused: 401,
     TooLarge: 413,
     Busy: 429,
+    TooMany: 429,
     ProviderNotConfigured: 409,
     ProviderRefused: 502,
     TemplateRefused: 422,
@@ -168,7 +187,7 @@ def _known(request: Request, error: Exception) -> JSONResponse:
     field = getattr(error, "field", None)
     message = error.message if isinstance(error, Invalid) else str(error)
     errors = [FieldError(field=f"body.{field}", message=message)] if field else None
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else getattr(error, "headers", None)
     return problem(status, str(error), errors=errors, headers=headers)
 
 

@@ -8,6 +8,21 @@ class Channel(StrEnum):
     SMS = "sms"
 
 
+class Role(StrEnum):
+    """What a user, or a token without one, is trusted with; see `tasks/access/abilities.py`."""
+
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+class TokenKind(StrEnum):
+    """A `session` is what a login gives: it is short, and cannot be asked for."""
+
+    TOKEN = "token"
+    SESSION = "session"
+
+
 class Consent(StrEnum):
     """What a client said about being written to on a channel. `DENIED` is never written to."""
 

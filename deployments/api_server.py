@@ -37,7 +37,9 @@ def serve_api(settings: Settings) -> None:
         log_level=settings.log_level.lower(),
         access_log=False,
         log_config=None,
-        proxy_headers=False,
+        # Whoever is not named here cannot say that he is somebody else.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

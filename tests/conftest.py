@@ -45,9 +45,16 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
         if name.startswith(FOREIGN) and name not in FIXED:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ICS_HOME", str(tmp_path))
+    ask_often(monkeypatch)
     _forget_settings()
     yield
     _forget_settings()
+
+
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests ask more often than people do; those about limits set their own."""
+    for name in ("ADDRESS", "TOKEN", "LOGIN", "EXPORT", "SEND", "PAGES"):
+        monkeypatch.setenv(f"ICS_LIMIT_{name}", "1000000/minute")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep
 from api.errors import responses
 from api.schemas.base import PageOut
 from api.schemas.bulk_operations import BulkCountIn, BulkCountOut, BulkOperationIn, BulkOperationOut
@@ -19,17 +20,22 @@ from tasks.orchestration.sync import dispatch_bulk_operation
 router = APIRouter(prefix="/api/bulk-operations", tags=["bulk operations"])
 
 
-@router.post("/count", responses=responses(404))
+@router.post("/count", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def count_clients(database: DatabaseDep, body: BulkCountIn) -> BulkCountOut:
     """How many clients an operation would be about now; nothing is stored."""
     with database.reading() as session:
         return BulkCountOut(matched_count=bulk.count_chosen(session, Choice(body.members_of, body.rule)))
 
 
-@router.post("", status_code=202, responses={201: {"model": BulkOperationOut}, **responses(404, 409)})
+@router.post(
+    "",
+    status_code=202,
+    responses={201: {"model": BulkOperationOut}, **responses(404, 409)},
+    dependencies=[needs(Ability.CLIENTS_WRITE)],
+)
 def create_bulk_operation(
     database: DatabaseDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     background: BackgroundTasks,
     response: Response,
     body: BulkOperationIn,
@@ -43,13 +49,13 @@ def create_bulk_operation(
             body.action,
             tags=body.tags or (),
             client_list_id=body.client_list_id,
-            changed_by=f"token {token.name}",
+            changed_by=f"token {caller.name}",
         ),
-        created_by=token.name,
+        created_by=caller.name,
         client_ids=body.client_ids,
         choice=Choice(body.members_of, body.rule),
     )
-    stored = ask(database, asked, expected_count=body.expected_count, token_id=token.id)
+    stored = ask(database, asked, expected_count=body.expected_count, token_id=caller.id)
     if stored.state is BulkState.COMPLETED:
         response.status_code = 201
     else:
@@ -57,7 +63,7 @@ def create_bulk_operation(
     return BulkOperationOut.of(stored)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.CLIENTS_READ)])
 def list_bulk_operations(
     database: DatabaseDep, page: PageDep, state: Annotated[BulkState | None, Query()] = None
 ) -> PageOut[BulkOperationOut]:
@@ -67,14 +73,16 @@ def list_bulk_operations(
     return PageOut[BulkOperationOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{operation_id}", responses=responses(404))
+@router.get("/{operation_id}", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def get_bulk_operation(database: DatabaseDep, operation_id: ItemId) -> BulkOperationOut:
     """An operation and how far it is."""
     with database.reading() as session:
         return BulkOperationOut.of(bulk.get_operation(session, operation_id))
 
 
-@router.post("/{operation_id}/cancel", responses=responses(404, 409))
+@router.post(
+    "/{operation_id}/cancel", responses=responses(404, 409), dependencies=[needs(Ability.CLIENTS_WRITE)]
+)
 def cancel_bulk_operation(database: DatabaseDep, operation_id: ItemId) -> BulkOperationOut:
     """Stop it after the piece that is on. What was changed stays changed."""
     return database.run(lambda s: BulkOperationOut.of(bulk.cancel_operation(s, operation_id)))

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import TypeAdapter
 
+from api.abilities import Ability, needs
 from api.dependencies import MAX_PAGE, DatabaseDep, ItemId, PageDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
@@ -28,7 +29,7 @@ router = APIRouter(prefix="/api/clients/{client_id}", tags=["clients"])
 _ENTRY: TypeAdapter[TimelineEntry] = TypeAdapter(TimelineEntry)
 
 
-@router.get("/timeline", responses=responses(404))
+@router.get("/timeline", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def get_timeline(
     database: DatabaseDep,
     client_id: ItemId,
@@ -47,7 +48,7 @@ def get_timeline(
     return _timeline(found, limit)
 
 
-@router.get("/conversation", responses=responses(404))
+@router.get("/conversation", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def get_conversation(
     database: DatabaseDep,
     client_id: ItemId,
@@ -61,7 +62,7 @@ def get_conversation(
     return _timeline(found, limit)
 
 
-@router.get("/consents", responses=responses(404))
+@router.get("/consents", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def list_consents(database: DatabaseDep, client_id: ItemId, page: PageDep) -> PageOut[ConsentOut]:
     """What the client said about being written to, when, where and in which words; newest first. Nothing is ever changed here."""
     with database.reading() as session:
@@ -69,7 +70,7 @@ def list_consents(database: DatabaseDep, client_id: ItemId, page: PageDep) -> Pa
         return PageOut[ConsentOut].of(list_logged(session, client_id, after=page.cursor, limit=page.limit))
 
 
-@router.get("/lists", responses=responses(404))
+@router.get("/lists", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def list_lists(database: DatabaseDep, client_id: ItemId) -> MembershipsOut:
     """The lists the client is on now, static and dynamic; `unasked` is how many dynamic lists beyond the first 100 were not asked."""
     with database.reading() as session:

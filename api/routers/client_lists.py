@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, BackgroundTasks
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
 from api.schemas.base import PageOut
 from api.schemas.client_lists import (
@@ -15,7 +16,7 @@ from api.schemas.client_lists import (
 from api.schemas.clients import ClientOut
 from db.dialect import time_limit
 from db.engine import Database
-from db.models import ApiToken, ClientList
+from db.models import ClientList
 from db.queries import client_lists
 from db.queries.list_counts import LIVE_ROWS, LIVE_ROWS_ON_PAGE, ListCount, counts_of
 from db.states import CountKind
@@ -25,7 +26,7 @@ from tasks.segments.counting import refresh_count, try_to_refresh
 router = APIRouter(prefix="/api/client-lists", tags=["client lists"])
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.LISTS_WRITE)])
 def create_client_list(
     database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, body: ClientListIn
 ) -> ClientListOut:
@@ -35,7 +36,7 @@ def create_client_list(
     return _counted_soon(database, settings, background, list_id)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.LISTS_READ)])
 def list_client_lists(database: DatabaseDep, page: PageDep) -> PageOut[ClientListOut]:
     """Lists by id. Small ones are counted at once, for large ones it is said when they were counted last."""
     with database.reading() as session:
@@ -45,14 +46,14 @@ def list_client_lists(database: DatabaseDep, page: PageDep) -> PageOut[ClientLis
     return PageOut[ClientListOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{list_id}", responses=responses(404))
+@router.get("/{list_id}", responses=responses(404), dependencies=[needs(Ability.LISTS_READ)])
 def get_client_list(database: DatabaseDep, list_id: ItemId) -> ClientListOut:
     with database.reading() as session:
         found = client_lists.get_client_list(session, list_id)
         return _out(found, counts_of(session, [found], live_rows=LIVE_ROWS)[list_id])
 
 
-@router.patch("/{list_id}", responses=responses(404, 409))
+@router.patch("/{list_id}", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_WRITE)])
 def update_client_list(
     database: DatabaseDep,
     settings: SettingsDep,
@@ -66,20 +67,22 @@ def update_client_list(
     return _counted_soon(database, settings, background, list_id)
 
 
-@router.delete("/{list_id}", status_code=204, responses=responses(404, 409))
-def delete_client_list(database: DatabaseDep, token: CurrentToken, list_id: ItemId) -> None:
+@router.delete(
+    "/{list_id}", status_code=204, responses=responses(404, 409), dependencies=[needs(Ability.LISTS_DELETE)]
+)
+def delete_client_list(database: DatabaseDep, caller: CurrentCaller, list_id: ItemId) -> None:
     """Delete a list; its clients stay. Refused while a flow or the rule of another list names it."""
-    database.run(lambda s: client_lists.delete_client_list(s, list_id, deleted_by=_who(token)))
+    database.run(lambda s: client_lists.delete_client_list(s, list_id, deleted_by=caller.who))
 
 
-@router.post("/{list_id}/count", responses=responses(404, 503))
+@router.post("/{list_id}/count", responses=responses(404, 503), dependencies=[needs(Ability.LISTS_READ)])
 def count_client_list(database: DatabaseDep, settings: SettingsDep, list_id: ItemId) -> ClientListOut:
     """Count the members now, however many, and keep the number. 503 when it takes too long; the older count then stays."""
     refresh_count(database, list_id, seconds=settings.list_count_seconds)
     return get_client_list(database, list_id)
 
 
-@router.get("/{list_id}/members", responses=responses(404, 503))
+@router.get("/{list_id}/members", responses=responses(404, 503), dependencies=[needs(Ability.LISTS_READ)])
 def list_members(
     database: DatabaseDep, settings: SettingsDep, list_id: ItemId, page: PageDep
 ) -> PageOut[ClientOut]:
@@ -93,7 +96,7 @@ def list_members(
         )
 
 
-@router.post("/{list_id}/members", responses=responses(404, 409))
+@router.post("/{list_id}/members", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_WRITE)])
 def add_members(database: DatabaseDep, list_id: ItemId, body: MembersIn) -> MembersChanged:
     """Put clients on a static list; those on it already stay."""
     return MembersChanged(
@@ -101,12 +104,12 @@ def add_members(database: DatabaseDep, list_id: ItemId, body: MembersIn) -> Memb
     )
 
 
-@router.delete("/{list_id}/members", responses=responses(404, 409))
+@router.delete("/{list_id}/members", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_WRITE)])
 def remove_members(
-    database: DatabaseDep, token: CurrentToken, list_id: ItemId, body: MembersIn
+    database: DatabaseDep, caller: CurrentCaller, list_id: ItemId, body: MembersIn
 ) -> MembersChanged:
     """Take clients off a static list."""
-    who = _who(token)
+    who = caller.who
     return MembersChanged(
         changed=database.run(
             lambda s: client_lists.delete_members(s, list_id, body.client_ids, removed_by=who)
@@ -122,10 +125,6 @@ def _counted_soon(
     if found.count_kind is CountKind.UNKNOWN:
         background.add_task(try_to_refresh, database, list_id, seconds=settings.list_count_seconds)
     return found
-
-
-def _who(token: ApiToken) -> str:
-    return f"token {token.name}"
 
 
 def _out(row: ClientList, count: ListCount) -> ClientListOut:

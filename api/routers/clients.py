@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientIn, ClientOut, ClientPatch
 from api.schemas.flow_executions import MessageOut
 from db.engine import Session
 from db.errors import Invalid
-from db.models import ApiToken, Client
+from db.models import Client
 from db.queries import clients
 from db.queries.client_search import Condition, by_email, by_name, by_phone, condition_on, search_clients
 from db.queries.consents import ConsentOrigin
@@ -21,6 +22,7 @@ from db.queries.pages import Page
 from db.queries.timelines import list_client_messages as list_timeline
 from db.states import Channel
 from settings import Settings
+from tasks.access.callers import Caller
 from tasks.addresses import AddressInvalid, normalise_phone
 from tasks.erasure import by_erased_address
 from tasks.searching import SearchKind, read_search
@@ -29,13 +31,13 @@ from tasks.signing import secret_keys
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.CLIENTS_WRITE)])
 def create_client(
-    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, body: ClientIn
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: ClientIn
 ) -> ClientOut:
     """Create a client. 409 names the client who has the email already (or the phone, without an email)."""
     values = body.model_dump(exclude={"consent"})
-    hashes, origin = _hashes(values, settings), _origin(body, token)
+    hashes, origin = _hashes(values, settings), _origin(body, caller)
 
     def work(session: Session) -> ClientOut:
         refuse_erased(session, hashes)
@@ -44,7 +46,7 @@ def create_client(
     return database.run(work)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.CLIENTS_READ)])
 def list_clients(
     database: DatabaseDep,
     settings: SettingsDep,
@@ -85,19 +87,19 @@ def list_clients(
         )
 
 
-@router.get("/{client_id}", responses=responses(404))
+@router.get("/{client_id}", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def get_client(database: DatabaseDep, client_id: ItemId) -> ClientOut:
     with database.reading() as session:
         return ClientOut.model_validate(clients.get_client(session, client_id))
 
 
-@router.patch("/{client_id}", responses=responses(404, 409))
+@router.patch("/{client_id}", responses=responses(404, 409), dependencies=[needs(Ability.CLIENTS_WRITE)])
 def update_client(
-    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, client_id: ItemId, body: ClientPatch
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, client_id: ItemId, body: ClientPatch
 ) -> ClientOut:
     """Change the fields that are given; custom fields are merged, and null removes one."""
     values = body.model_dump(exclude_unset=True, exclude={"consent"})
-    hashes, origin = _hashes(values, settings), _origin(body, token)
+    hashes, origin = _hashes(values, settings), _origin(body, caller)
 
     def work(session: Session) -> ClientOut:
         refuse_erased(session, hashes)
@@ -106,13 +108,15 @@ def update_client(
     return database.run(work)
 
 
-@router.delete("/{client_id}", status_code=204, responses=responses(404))
+@router.delete(
+    "/{client_id}", status_code=204, responses=responses(404), dependencies=[needs(Ability.CLIENTS_DELETE)]
+)
 def delete_client(database: DatabaseDep, client_id: ItemId) -> None:
     """Delete a client. The ledger keeps what was sent."""
     database.run(lambda s: clients.delete_client(s, client_id))
 
 
-@router.get("/{client_id}/messages", responses=responses(404))
+@router.get("/{client_id}/messages", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
 def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep) -> PageOut[MessageOut]:
     """Every message that was, or was not, sent to the client, and why; newest first.
 
@@ -141,10 +145,10 @@ def _hashes(values: Mapping[str, Any], settings: Settings) -> dict[Channel, list
     }
 
 
-def _origin(body: ClientIn, token: ApiToken) -> ConsentOrigin:
+def _origin(body: ClientIn, caller: Caller) -> ConsentOrigin:
     given = body.consent
     if given is None:
-        return ConsentOrigin(f"token {token.name}")
+        return ConsentOrigin(caller.who)
     return ConsentOrigin(given.source, given.wording, given.given_at)
 
 

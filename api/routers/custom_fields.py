@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep
 from api.errors import responses
 from api.schemas.base import PageOut
@@ -15,7 +16,7 @@ router = APIRouter(prefix="/api/custom-fields", tags=["custom fields"])
 FieldKey = Annotated[str, Path(pattern=f"^{KEY.pattern}$", examples=["city"])]
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.FIELDS_WRITE)])
 def create_custom_field(database: DatabaseDep, body: CustomFieldIn) -> CustomFieldOut:
     """Define a field. At most 200 are possible."""
     values = body.model_dump()
@@ -24,7 +25,7 @@ def create_custom_field(database: DatabaseDep, body: CustomFieldIn) -> CustomFie
     )
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.FIELDS_READ)])
 def list_custom_fields(database: DatabaseDep) -> PageOut[CustomFieldOut]:
     """All fields by key, in one page."""
     with database.reading() as session:
@@ -32,13 +33,13 @@ def list_custom_fields(database: DatabaseDep) -> PageOut[CustomFieldOut]:
     return PageOut[CustomFieldOut](items=items, next_cursor=None)
 
 
-@router.get("/{key}", responses=responses(404))
+@router.get("/{key}", responses=responses(404), dependencies=[needs(Ability.FIELDS_READ)])
 def get_custom_field(database: DatabaseDep, key: FieldKey) -> CustomFieldOut:
     with database.reading() as session:
         return CustomFieldOut.model_validate(field_definitions.get_custom_field(session, key))
 
 
-@router.patch("/{key}", responses=responses(404, 409))
+@router.patch("/{key}", responses=responses(404, 409), dependencies=[needs(Ability.FIELDS_WRITE)])
 def update_custom_field(database: DatabaseDep, key: FieldKey, body: CustomFieldPatch) -> CustomFieldOut:
     """Change label, choices or kind. 409 when values of clients would not fit any more, with how many."""
     values = body.model_dump(exclude_unset=True)
@@ -47,7 +48,9 @@ def update_custom_field(database: DatabaseDep, key: FieldKey, body: CustomFieldP
     )
 
 
-@router.delete("/{key}", status_code=204, responses=responses(404, 409))
+@router.delete(
+    "/{key}", status_code=204, responses=responses(404, 409), dependencies=[needs(Ability.FIELDS_DELETE)]
+)
 def delete_custom_field(
     database: DatabaseDep,
     key: FieldKey,

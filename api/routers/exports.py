@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId
 from api.errors import bad_parameter, responses
 from api.schemas.exports import ExportFormat, ExportIn
@@ -42,7 +43,13 @@ ColumnNames = Annotated[
 ]
 
 
-@router.get("/api/clients/export", response_class=StreamingResponse, response_model=None, responses=_FILE)
+@router.get(
+    "/api/clients/export",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses=_FILE,
+    dependencies=[needs(Ability.CLIENTS_EXPORT)],
+)
 def export_clients(
     database: DatabaseDep, as_format: Format = ExportFormat.CSV, columns: ColumnNames = None
 ) -> StreamingResponse | FileResponse:
@@ -55,6 +62,7 @@ def export_clients(
     response_class=StreamingResponse,
     response_model=None,
     responses={**_FILE, **responses(404)},
+    dependencies=[needs(Ability.CLIENTS_EXPORT)],
 )
 def export_chosen_clients(database: DatabaseDep, body: ExportIn) -> StreamingResponse | FileResponse:
     """The clients that a segment rule describes now, as a file."""
@@ -69,6 +77,7 @@ def export_chosen_clients(database: DatabaseDep, body: ExportIn) -> StreamingRes
     response_class=StreamingResponse,
     response_model=None,
     responses={**_FILE, **responses(404)},
+    dependencies=[needs(Ability.LISTS_EXPORT)],
 )
 def export_client_list(
     database: DatabaseDep,

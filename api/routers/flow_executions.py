@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Request
 from fastapi.responses import Response
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import responses
 from api.etags import with_etag
 from api.schemas.base import PageOut
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/api/flow-executions", tags=["flow executions"])
 _POLLED: dict[int | str, dict[str, Any]] = {304: {"description": "Not Modified"}, **responses(404)}
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.EXECUTIONS_READ)])
 def list_executions(
     database: DatabaseDep,
     page: PageDep,
@@ -39,13 +40,23 @@ def list_executions(
         )
 
 
-@router.get("/{execution_id}", response_model=ExecutionOut, responses=_POLLED)
+@router.get(
+    "/{execution_id}",
+    response_model=ExecutionOut,
+    responses=_POLLED,
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
+)
 def get_execution(request: Request, database: DatabaseDep, execution_id: ItemId) -> Response:
     """State and counts. With `If-None-Match` 304 as long as they are the same."""
     return with_etag(request, read_execution(database, execution_id))
 
 
-@router.get("/{execution_id}/stats", response_model=ExecutionStats, responses=_POLLED)
+@router.get(
+    "/{execution_id}/stats",
+    response_model=ExecutionStats,
+    responses=_POLLED,
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
+)
 def get_stats(
     request: Request,
     database: DatabaseDep,
@@ -77,7 +88,9 @@ def _read_stats(database: Database, settings: Settings, execution_id: int, *, ve
         )
 
 
-@router.get("/{execution_id}/messages", responses=responses(404))
+@router.get(
+    "/{execution_id}/messages", responses=responses(404), dependencies=[needs(Ability.EXECUTIONS_READ)]
+)
 def list_messages(
     database: DatabaseDep,
     execution_id: ItemId,
@@ -98,26 +111,32 @@ def list_messages(
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.post("/{execution_id}/pause", responses=responses(404, 409))
-def pause_execution(database: DatabaseDep, token: CurrentToken, execution_id: ItemId) -> ExecutionOut:
+@router.post(
+    "/{execution_id}/pause", responses=responses(404, 409), dependencies=[needs(Ability.EXECUTIONS_CONTROL)]
+)
+def pause_execution(database: DatabaseDep, caller: CurrentCaller, execution_id: ItemId) -> ExecutionOut:
     """Stop before the next batch."""
-    reason = f"paused by {token.name}"
+    reason = f"paused by {caller.name}"
     database.run(lambda s: executions.pause_execution(s, execution_id, reason=reason))
     return read_execution(database, execution_id)
 
 
-@router.post("/{execution_id}/resume", responses=responses(404, 409))
+@router.post(
+    "/{execution_id}/resume", responses=responses(404, 409), dependencies=[needs(Ability.EXECUTIONS_CONTROL)]
+)
 def resume_execution(
-    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, execution_id: ItemId
+    database: DatabaseDep, caller: CurrentCaller, background: BackgroundTasks, execution_id: ItemId
 ) -> ExecutionOut:
     """Go on with a paused execution, or send a held one. One that was paused for its complaints or bounces is not paused for them
     again."""
-    database.run(lambda s: executions.resume_execution(s, execution_id, by=token.name))
+    database.run(lambda s: executions.resume_execution(s, execution_id, by=caller.name))
     background.add_task(dispatch_execution, database, execution_id)
     return read_execution(database, execution_id)
 
 
-@router.post("/{execution_id}/cancel", responses=responses(404, 409))
+@router.post(
+    "/{execution_id}/cancel", responses=responses(404, 409), dependencies=[needs(Ability.EXECUTIONS_CONTROL)]
+)
 def cancel_execution(database: DatabaseDep, execution_id: ItemId) -> ExecutionOut:
     """Take back what is pending. What was sent stays sent."""
     database.run(lambda s: executions.cancel_execution(s, execution_id))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, BackgroundTasks
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
 from api.routers.flow_executions import read_execution
@@ -24,7 +25,12 @@ from tasks.sending.readiness import refusal_of
 router = APIRouter(prefix="/api/flows", tags=["flows"])
 
 
-@router.post("/{flow_id}/send", status_code=202, responses=responses(404, 409))
+@router.post(
+    "/{flow_id}/send",
+    status_code=202,
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.FLOWS_SEND)],
+)
 def send_flow(
     database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, flow_id: ItemId
 ) -> ExecutionOut:
@@ -45,7 +51,7 @@ def send_flow(
     return read_execution(database, execution.id)
 
 
-@router.post("/{flow_id}/dry-run", responses=responses(404))
+@router.post("/{flow_id}/dry-run", responses=responses(404), dependencies=[needs(Ability.FLOWS_READ)])
 def dry_run_flow(database: DatabaseDep, settings: SettingsDep, flow_id: ItemId) -> DryRunOut:
     """What a send would do now: who would get it and who not, and why; sizes, requests and time. Nothing is written.
 
@@ -55,13 +61,13 @@ def dry_run_flow(database: DatabaseDep, settings: SettingsDep, flow_id: ItemId) 
     return DryRunOut.of(dry_run(database, settings, flow_id))
 
 
-@router.get("/{flow_id}/schedule", responses=responses(404))
+@router.get("/{flow_id}/schedule", responses=responses(404), dependencies=[needs(Ability.FLOWS_READ)])
 def get_schedule(database: DatabaseDep, flow_id: ItemId) -> ScheduleOut:
     with database.reading() as session:
         return ScheduleOut.model_validate(schedules.get_schedule(session, flow_id))
 
 
-@router.put("/{flow_id}/schedule", responses=responses(404, 409))
+@router.put("/{flow_id}/schedule", responses=responses(404, 409), dependencies=[needs(Ability.FLOWS_SEND)])
 def set_schedule(
     database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId, body: ScheduleIn
 ) -> ScheduleOut:
@@ -83,7 +89,9 @@ def set_schedule(
     return schedule
 
 
-@router.delete("/{flow_id}/schedule", status_code=204, responses=responses(404))
+@router.delete(
+    "/{flow_id}/schedule", status_code=204, responses=responses(404), dependencies=[needs(Ability.FLOWS_SEND)]
+)
 def delete_schedule(database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId) -> None:
     """Send the flow only when somebody asks."""
     database.run(lambda s: schedules.delete_schedule(s, flow_id))

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, PageDep
 from api.errors import FieldError, FlowIncomplete, responses
 from api.schemas.base import PageOut
@@ -19,7 +20,7 @@ from tasks.sending.readiness import Missing, misfits_of, missing_of
 router = APIRouter(prefix="/api/flows", tags=["flows"])
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.FLOWS_WRITE)])
 def create_flow(database: DatabaseDep, body: FlowIn) -> FlowOut:
     """Create a draft. It can be sent once it is activated."""
     values = _values(body)
@@ -33,7 +34,7 @@ def create_flow(database: DatabaseDep, body: FlowIn) -> FlowOut:
     return database.run(work)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.FLOWS_READ)])
 def list_flows(
     database: DatabaseDep, page: PageDep, state: Annotated[FlowState | None, Query()] = None
 ) -> PageOut[FlowOut]:
@@ -45,14 +46,14 @@ def list_flows(
     return PageOut[FlowOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{flow_id}", responses=responses(404))
+@router.get("/{flow_id}", responses=responses(404), dependencies=[needs(Ability.FLOWS_READ)])
 def get_flow(database: DatabaseDep, flow_id: ItemId) -> FlowOut:
     """The flow with its steps, and the channel of what it sends."""
     with database.reading() as session:
         return _out(session, flows.get_flow(session, flow_id))
 
 
-@router.patch("/{flow_id}", responses=responses(404, 409))
+@router.patch("/{flow_id}", responses=responses(404, 409), dependencies=[needs(Ability.FLOWS_WRITE)])
 def update_flow(
     database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId, body: FlowPatch
 ) -> FlowOut:
@@ -74,14 +75,16 @@ def update_flow(
     return changed
 
 
-@router.delete("/{flow_id}", status_code=204, responses=responses(404, 409))
+@router.delete(
+    "/{flow_id}", status_code=204, responses=responses(404, 409), dependencies=[needs(Ability.FLOWS_DELETE)]
+)
 def delete_flow(database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId) -> None:
     """Delete a flow that never ran; archive one that did."""
     database.run(lambda s: flows.delete_flow(s, flow_id))
     background.add_task(sync_flow, database, flow_id)
 
 
-@router.post("/{flow_id}/activate", responses=responses(404))
+@router.post("/{flow_id}/activate", responses=responses(404), dependencies=[needs(Ability.FLOWS_WRITE)])
 def activate_flow(database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId) -> FlowOut:
     """Let the flow be sent and scheduled; it gets a deployment of its own in Prefect."""
 
@@ -94,7 +97,7 @@ def activate_flow(database: DatabaseDep, background: BackgroundTasks, flow_id: I
     return activated
 
 
-@router.post("/{flow_id}/archive", responses=responses(404))
+@router.post("/{flow_id}/archive", responses=responses(404), dependencies=[needs(Ability.FLOWS_WRITE)])
 def archive_flow(database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId) -> FlowOut:
     """Take the flow out of use; its executions stay, and those that run go on. It may be activated again."""
     archived = database.run(lambda s: _out(s, flows.set_flow_state(s, flow_id, FlowState.ARCHIVED)))

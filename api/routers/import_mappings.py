@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, PageDep
 from api.errors import responses
 from api.schemas.base import PageOut
@@ -15,7 +16,7 @@ from tasks.imports.plan import to_stored
 router = APIRouter(prefix="/api/import-mappings", tags=["member imports"])
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.IMPORTS_WRITE)])
 def create_mapping(database: DatabaseDep, body: MappingIn) -> SavedMappingOut:
     """Keep a mapping under a name: an import takes it by `mapping_name`."""
     _check(database, body)
@@ -26,7 +27,7 @@ def create_mapping(database: DatabaseDep, body: MappingIn) -> SavedMappingOut:
     )
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.IMPORTS_READ)])
 def list_mappings(database: DatabaseDep, page: PageDep) -> PageOut[SavedMappingOut]:
     with database.reading() as session:
         found = import_mappings.list_mappings(session, after=page.cursor, limit=page.limit)
@@ -34,13 +35,13 @@ def list_mappings(database: DatabaseDep, page: PageDep) -> PageOut[SavedMappingO
     return PageOut[SavedMappingOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{mapping_id}", responses=responses(404))
+@router.get("/{mapping_id}", responses=responses(404), dependencies=[needs(Ability.IMPORTS_READ)])
 def get_mapping(database: DatabaseDep, mapping_id: ItemId) -> SavedMappingOut:
     with database.reading() as session:
         return SavedMappingOut.of(import_mappings.get_mapping(session, mapping_id))
 
 
-@router.put("/{mapping_id}", responses=responses(404, 409))
+@router.put("/{mapping_id}", responses=responses(404, 409), dependencies=[needs(Ability.IMPORTS_WRITE)])
 def update_mapping(database: DatabaseDep, mapping_id: ItemId, body: MappingIn) -> SavedMappingOut:
     """Replace a mapping. Imports that used it stay as they are."""
     _check(database, body)
@@ -51,7 +52,9 @@ def update_mapping(database: DatabaseDep, mapping_id: ItemId, body: MappingIn) -
     )
 
 
-@router.delete("/{mapping_id}", status_code=204, responses=responses(404))
+@router.delete(
+    "/{mapping_id}", status_code=204, responses=responses(404), dependencies=[needs(Ability.IMPORTS_WRITE)]
+)
 def delete_mapping(database: DatabaseDep, mapping_id: ItemId) -> None:
     database.run(lambda s: import_mappings.delete_mapping(s, mapping_id))
 

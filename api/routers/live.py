@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, SettingsDep, find_caller
-from api.errors import Busy, Unauthenticated, responses
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, SettingsDep, find_caller
+from api.errors import Busy, Forbidden, Unauthenticated, responses
 from api.schemas.base import MAX_ID
 from db.engine import Database, DatabaseOutage
 from db.errors import NotFound
@@ -37,6 +38,7 @@ _SIGN_OF_LIFE = '{"id":null}'
 _UNAUTHENTICATED, _GOING_AWAY = 4401, 1012
 _CODES: Mapping[type[Exception], int] = {
     Unauthenticated: _UNAUTHENTICATED,
+    Forbidden: 4403,
     NotFound: 4404,
     TooManyListeners: 4429,
     DatabaseOutage: 1013,
@@ -51,15 +53,17 @@ class TicketOut(BaseModel):
     expires_in: int
 
 
-@tickets.post("/{execution_id}/live-ticket", responses=responses(404))
+@tickets.post(
+    "/{execution_id}/live-ticket", responses=responses(404), dependencies=[needs(Ability.EXECUTIONS_READ)]
+)
 def make_ticket(
-    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, execution_id: ItemId
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, execution_id: ItemId
 ) -> TicketOut:
     """A ticket for listening where no header can be sent, as in a browser."""
     with database.reading() as session:
         executions.get_execution(session, execution_id)
     expires_at = int(time.time()) + LIFETIME_SECONDS
-    ticket = write_ticket(secret_key(settings), Ticket(execution_id, token.id, expires_at))
+    ticket = write_ticket(secret_key(settings), Ticket(execution_id, caller.id, expires_at))
     return TicketOut(ticket=ticket, expires_in=LIFETIME_SECONDS)
 
 
@@ -84,8 +88,8 @@ SeenParameter = Annotated[
 @streams.get(
     "/{execution_id}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404, 429, 503)},
-    openapi_extra={"security": [{"token": []}]},
+    responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 403, 404, 429, 503)},
+    openapi_extra={"security": [{"token": [Ability.EXECUTIONS_READ.value]}]},
 )
 async def stream_events(
     request: Request,
@@ -140,7 +144,7 @@ async def stream_messages(
     ticket: TicketParameter = None,
     last_event_id: SeenParameter = None,
 ) -> None:
-    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4404, 4429 (too many),
+    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4403 (not with this one), 4404, 4429 (too many),
     1012 (restart) or 1013 (no database).
 
     It is accepted before it is refused: a browser is not told why a handshake failed, but sees the code of a close.
@@ -203,6 +207,7 @@ def _admit(
 
     Raises:
         Unauthenticated: neither is good.
+        Forbidden: the token may not read executions.
         NotFound: there is no such execution.
     """
     if ticket is None:
@@ -219,7 +224,10 @@ def _token_in_header(connection: HTTPConnection, database: Database) -> int:
     scheme, _, plain = connection.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not plain.strip():
         raise Unauthenticated
-    return find_caller(database, plain.strip()).id
+    caller = find_caller(database, plain.strip())
+    if not caller.can(Ability.EXECUTIONS_READ):
+        raise Forbidden(Ability.EXECUTIONS_READ)
+    return caller.id
 
 
 def _token_of_ticket(ticket: str, database: Database, settings: Settings, execution_id: int) -> int:

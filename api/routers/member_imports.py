@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, BackgroundTasks, Form, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import TooLarge, responses
 from api.rejects_csv import correctable_rows, flat_rows
 from api.schemas.base import PageOut
@@ -32,7 +33,7 @@ from tasks.orchestration.sync import dispatch_import
 router = APIRouter(prefix="/api/member-imports", tags=["member imports"])
 
 
-@router.post("/preview", responses=responses(413))
+@router.post("/preview", responses=responses(413), dependencies=[needs(Ability.IMPORTS_WRITE)])
 def preview_import(
     database: DatabaseDep, settings: SettingsDep, form: Annotated[FileForm, Form()]
 ) -> ImportPreview:
@@ -45,11 +46,13 @@ def preview_import(
     return ImportPreview.of(_name(form.file), found)
 
 
-@router.post("", status_code=202, responses=responses(404, 409, 413))
+@router.post(
+    "", status_code=202, responses=responses(404, 409, 413), dependencies=[needs(Ability.IMPORTS_WRITE)]
+)
 def create_import(
     database: DatabaseDep,
     settings: SettingsDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     background: BackgroundTasks,
     form: Annotated[ImportForm, Form()],
 ) -> MemberImportOut:
@@ -63,7 +66,7 @@ def create_import(
         list_name=form.list_name,
         policy=form.policy,
         dry_run=form.dry_run,
-        created_by=token.name,
+        created_by=caller.name,
     )
     with _saved(form.file, settings.max_import_bytes) as path:
         plan = plan_import(path, wishes=wishes, fields=fields, default_region=settings.default_region)
@@ -72,7 +75,7 @@ def create_import(
     return MemberImportOut.of(stored)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.IMPORTS_READ)])
 def list_imports(database: DatabaseDep, page: PageDep) -> PageOut[MemberImportOut]:
     with database.reading() as session:
         found = imports.list_imports(session, after=page.cursor, limit=page.limit)
@@ -80,14 +83,14 @@ def list_imports(database: DatabaseDep, page: PageDep) -> PageOut[MemberImportOu
     return PageOut[MemberImportOut](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{import_id}", responses=responses(404))
+@router.get("/{import_id}", responses=responses(404), dependencies=[needs(Ability.IMPORTS_READ)])
 def get_import(database: DatabaseDep, import_id: ItemId) -> MemberImportOut:
     """An import and how far it is."""
     with database.reading() as session:
         return MemberImportOut.of(imports.get_import(session, import_id))
 
 
-@router.get("/{import_id}/report", responses=responses(404))
+@router.get("/{import_id}/report", responses=responses(404), dependencies=[needs(Ability.IMPORTS_READ)])
 def get_report(database: DatabaseDep, import_id: ItemId) -> ImportReportOut:
     """An import in numbers: what became of its rows and, by reason and column, what was left out."""
     with database.reading() as session:
@@ -96,7 +99,12 @@ def get_report(database: DatabaseDep, import_id: ItemId) -> ImportReportOut:
     return ImportReportOut.of(found, reasons)
 
 
-@router.post("/{import_id}/retry", status_code=202, responses=responses(404, 409))
+@router.post(
+    "/{import_id}/retry",
+    status_code=202,
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.IMPORTS_WRITE)],
+)
 def retry_import(database: DatabaseDep, background: BackgroundTasks, import_id: ItemId) -> MemberImportOut:
     """Try a failed import again; it goes on after the last rows that were imported."""
     stored = database.run(lambda s: imports.requeue_import(s, import_id))
@@ -104,7 +112,12 @@ def retry_import(database: DatabaseDep, background: BackgroundTasks, import_id: 
     return MemberImportOut.of(stored)
 
 
-@router.post("/{import_id}/undo", status_code=202, responses=responses(404, 409))
+@router.post(
+    "/{import_id}/undo",
+    status_code=202,
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.IMPORTS_UNDO)],
+)
 def undo_import(database: DatabaseDep, background: BackgroundTasks, import_id: ItemId) -> MemberImportOut:
     """Take back what an import did, but for what somebody has changed since. Asking twice is asking once."""
     stored = database.run(lambda s: import_undo.request_undo(s, import_id))
@@ -112,12 +125,17 @@ def undo_import(database: DatabaseDep, background: BackgroundTasks, import_id: I
     return MemberImportOut.of(stored)
 
 
-@router.post("/{import_id}/import", status_code=202, responses=responses(404, 409))
+@router.post(
+    "/{import_id}/import",
+    status_code=202,
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.IMPORTS_WRITE)],
+)
 def import_dry_run(
-    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, import_id: ItemId
+    database: DatabaseDep, caller: CurrentCaller, background: BackgroundTasks, import_id: ItemId
 ) -> MemberImportOut:
     """Import the file of a completed dry run, as a new import with the same mapping, policy and list."""
-    stored = database.run(lambda s: store_dry_run(s, import_id, created_by=token.name))
+    stored = database.run(lambda s: store_dry_run(s, import_id, created_by=caller.name))
     background.add_task(dispatch_import, database, stored.id)
     return MemberImportOut.of(stored)
 
@@ -126,6 +144,7 @@ def import_dry_run(
     "/{import_id}/rejects",
     responses={200: {"content": {"text/csv": {}}}, **responses(404)},
     response_model=PageOut[ImportRejectOut],
+    dependencies=[needs(Ability.IMPORTS_EXPORT)],
 )
 def list_rejects(
     database: DatabaseDep,

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
 from api.schemas.merges import DuplicateGroupOut, MergeIn, MergeOut
@@ -15,7 +16,7 @@ from tasks.merging.merge import MergeWish, merge_clients, preview_merge
 router = APIRouter(prefix="/api/clients", tags=["duplicates"])
 
 
-@router.get("/duplicates")
+@router.get("/duplicates", dependencies=[needs(Ability.CLIENTS_READ)])
 def list_duplicate_clients(
     database: DatabaseDep,
     page: PageDep,
@@ -30,9 +31,9 @@ def list_duplicate_clients(
         return PageOut[DuplicateGroupOut].of(found)
 
 
-@router.post("/{client_id}/merge", responses=responses(404))
-def merge(database: DatabaseDep, token: CurrentToken, client_id: ItemId, body: MergeIn) -> MergeOut:
+@router.post("/{client_id}/merge", responses=responses(404), dependencies=[needs(Ability.CLIENTS_DELETE)])
+def merge(database: DatabaseDep, caller: CurrentCaller, client_id: ItemId, body: MergeIn) -> MergeOut:
     """Merge others into this client. It keeps its values, and what is empty is filled from the others in their order."""
-    wish = MergeWish(client_id, body.client_ids, token.name, token.id)
+    wish = MergeWish(client_id, body.client_ids, caller.name, caller.id)
     done = preview_merge(database, wish) if body.preview else merge_clients(database, wish)
     return MergeOut.of(client_id, body.client_ids, done)

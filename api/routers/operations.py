@@ -1,13 +1,14 @@
-"""For the operator: failed jobs, and the token one is using."""
+"""For the operator: failed jobs, and what waits."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import responses
 from api.schemas.base import PageOut
-from api.schemas.operations import FailedJobOut, RetriedJobOut, RetriedJobsOut, TokenOut
+from api.schemas.operations import FailedJobOut, RetriedJobOut, RetriedJobsOut
 from api.schemas.overview import OverviewOut
 from db.queries import failed_jobs
 from db.queries.overview import read_overview
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/api", tags=["operations"])
 OptionalKind = Annotated[JobKind | None, Query()]
 
 
-@router.get("/failed-jobs")
+@router.get("/failed-jobs", dependencies=[needs(Ability.OPERATIONS_READ)])
 def list_failed_jobs(
     database: DatabaseDep,
     page: PageDep,
@@ -40,10 +41,10 @@ def list_failed_jobs(
         )
 
 
-@router.post("/failed-jobs/retry")
+@router.post("/failed-jobs/retry", dependencies=[needs(Ability.OPERATIONS_RETRY)])
 def retry_failed_jobs(
     database: DatabaseDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     background: BackgroundTasks,
     page: PageDep,
     kind: OptionalKind = None,
@@ -52,7 +53,7 @@ def retry_failed_jobs(
     """Retry the open failed jobs, up to `limit` of them in the order in which they failed; go on with `next_cursor`."""
     found = retry_open(
         database,
-        retried_by=token.name,
+        retried_by=caller.name,
         after=page.cursor,
         limit=page.limit,
         kind=kind,
@@ -62,25 +63,23 @@ def retry_failed_jobs(
     return RetriedJobsOut.of(found)
 
 
-@router.post("/failed-jobs/{job_id}/retry", responses=responses(404, 409))
+@router.post(
+    "/failed-jobs/{job_id}/retry",
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.OPERATIONS_RETRY)],
+)
 def retry_failed_job(
-    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, job_id: ItemId
+    database: DatabaseDep, caller: CurrentCaller, background: BackgroundTasks, job_id: ItemId
 ) -> RetriedJobOut:
     """Try again what gave up. Kept with the token's name and the time."""
-    retried = database.run(lambda s: failed_jobs.retry_job(s, job_id, retried_by=token.name))
+    retried = database.run(lambda s: failed_jobs.retry_job(s, job_id, retried_by=caller.name))
     background.add_task(dispatch_retried, database, [retried])
     return RetriedJobOut.of(retried)
 
 
-@router.get("/operations/overview")
+@router.get("/operations/overview", dependencies=[needs(Ability.OPERATIONS_READ)])
 def get_overview(database: DatabaseDep, settings: SettingsDep) -> OverviewOut:
     """What waits, for how long, and what nobody works on."""
     with database.reading() as session:
         overview = read_overview(session, unclaimed_seconds=settings.unclaimed_seconds)
     return OverviewOut.of(overview, settings.unclaimed_seconds)
-
-
-@router.get("/auth/me")
-def get_own_token(token: CurrentToken) -> TokenOut:
-    """The token this request was made with."""
-    return TokenOut.model_validate(token)

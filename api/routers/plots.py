@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId
 from api.errors import Busy, responses
 from api.etags import is_known
@@ -26,7 +27,12 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/{execution_id}/plot", response_class=Response, responses={**_PICTURES, **responses(404, 429)})
+@router.get(
+    "/{execution_id}/plot",
+    response_class=Response,
+    responses={**_PICTURES, **responses(404, 429)},
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
+)
 def plot(
     request: Request,
     database: DatabaseDep,

@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
 from api.schemas.privacy import ErasureIn, ErasureOut
 from tasks.privacy.erasing import ErasureWish, erase_person
@@ -13,7 +14,12 @@ from tasks.signing import secret_key, secret_keys
 router = APIRouter(prefix="/api/clients", tags=["privacy"])
 
 
-@router.get("/{client_id}/export", response_model=None, responses=responses(404))
+@router.get(
+    "/{client_id}/export",
+    response_model=None,
+    responses=responses(404),
+    dependencies=[needs(Ability.CLIENTS_EXPORT)],
+)
 def export_client(database: DatabaseDep, settings: SettingsDep, client_id: ItemId) -> StreamingResponse:
     """Everything that is stored about the client, as one JSON document: profile, consents, lists, messages, events, replies,
     suppressions, imports."""
@@ -24,10 +30,10 @@ def export_client(database: DatabaseDep, settings: SettingsDep, client_id: ItemI
     )
 
 
-@router.post("/{client_id}/erase", responses=responses(404, 409))
+@router.post("/{client_id}/erase", responses=responses(404, 409), dependencies=[needs(Ability.CLIENTS_ERASE)])
 def erase_client(
-    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, client_id: ItemId, body: ErasureIn
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, client_id: ItemId, body: ErasureIn
 ) -> ErasureOut:
     """Forget the client for good. What stays are counts, and hashes by which an import knows the addresses again."""
-    wish = ErasureWish(client_id, body.confirm, token.name, token.id, body.delete_import_files)
+    wish = ErasureWish(client_id, body.confirm, caller.name, caller.id, body.delete_import_files)
     return ErasureOut.of(erase_person(database, wish, key=secret_key(settings)))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, PageDep
 from api.errors import responses
 from api.schemas.base import MAX_ID, PageOut
@@ -24,7 +25,7 @@ LimitName = Annotated[
 ]
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.LIMITS_READ)])
 def list_rate_limits(database: DatabaseDep, page: PageDep) -> PageOut[RateLimitOut]:
     """All limits: those of the two providers, and of the flows that have one."""
     with database.reading() as session:
@@ -32,7 +33,7 @@ def list_rate_limits(database: DatabaseDep, page: PageDep) -> PageOut[RateLimitO
         return PageOut[RateLimitOut].of(found)
 
 
-@router.put("/{name}", responses=responses(404))
+@router.put("/{name}", responses=responses(404), dependencies=[needs(Ability.LIMITS_WRITE)])
 def set_rate_limit(database: DatabaseDep, name: LimitName, body: RateLimitIn) -> RateLimitOut:
     """Set a limit. Runs that are sending keep to it from their next request on, at most five seconds later."""
 
@@ -43,7 +44,9 @@ def set_rate_limit(database: DatabaseDep, name: LimitName, body: RateLimitIn) ->
     return RateLimitOut.model_validate(database.run(work))
 
 
-@router.delete("/{name}", status_code=204, responses=responses(404))
+@router.delete(
+    "/{name}", status_code=204, responses=responses(404), dependencies=[needs(Ability.LIMITS_WRITE)]
+)
 def delete_rate_limit(database: DatabaseDep, name: LimitName) -> None:
     """Send as fast as it goes."""
     database.run(lambda s: rate_limits.delete_rate_limit(s, name))

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
 from api.schemas.segments import ExplanationOut, PreviewOut, RuleIn
@@ -16,27 +17,27 @@ from tasks.segments.schema import rule_schema
 router = APIRouter(prefix="/api/client-lists", tags=["segments"])
 
 
-@router.get("/rule-schema")
+@router.get("/rule-schema", dependencies=[needs(Ability.LISTS_READ)])
 def get_rule_schema(database: DatabaseDep) -> dict[str, Any]:
     """The JSON schema (2020-12) of rules, with the custom fields that there are now."""
     with database.reading() as session:
         return rule_schema(list_shapes(session))
 
 
-@router.post("/preview")
+@router.post("/preview", dependencies=[needs(Ability.CLIENTS_READ)])
 def preview_rule(database: DatabaseDep, settings: SettingsDep, body: RuleIn) -> PreviewOut:
     """Whom a rule would choose now. Nothing is saved."""
     return PreviewOut.model_validate(preview(database, body.rule, seconds=settings.list_count_seconds))
 
 
-@router.post("/explain")
+@router.post("/explain", dependencies=[needs(Ability.LISTS_READ)])
 def explain_rule(database: DatabaseDep, body: RuleIn) -> ExplanationOut:
     """A rule in plain English. Nothing is saved."""
     with database.reading() as session:
         return ExplanationOut(explanation=explain_document(session, body.rule))
 
 
-@router.get("/{list_id}/explain", responses=responses(404, 409))
+@router.get("/{list_id}/explain", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_READ)])
 def explain_list(database: DatabaseDep, list_id: ItemId) -> ExplanationOut:
     """The rule of a dynamic list in plain English."""
     with database.reading() as session:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
+from api.abilities import Ability, needs
 from api.dependencies import MAX_PAGE, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import PageOut
@@ -60,6 +61,7 @@ _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
     "/api/flow-executions/{execution_id}/series",
     response_model=SeriesOut,
     responses={**_CSV, **responses(404)},
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
 )
 def get_series(
     database: DatabaseDep,
@@ -99,6 +101,7 @@ def get_series(
     "/api/flow-executions/{execution_id}/links",
     response_model=LinksOut,
     responses={**_CSV, **responses(404, 503)},
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
 )
 def get_links(
     database: DatabaseDep,
@@ -130,6 +133,7 @@ def get_links(
     "/api/flow-executions/{execution_id}/domains",
     response_model=DomainsOut,
     responses={**_CSV, **responses(404, 503)},
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
 )
 def get_domains(
     database: DatabaseDep,
@@ -158,6 +162,7 @@ def get_domains(
     "/api/flows/{flow_id}/comparison",
     response_model=PageOut[ComparedOut],
     responses={**_CSV, **responses(404)},
+    dependencies=[needs(Ability.EXECUTIONS_READ)],
 )
 def compare_executions(
     database: DatabaseDep,

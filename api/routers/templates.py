@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import FieldError, ProviderRefused, TemplateRefused, responses
 from api.schemas.base import PageOut
@@ -39,14 +40,14 @@ _EXAMPLE_LINK = "/unsubscribe/preview"
 _SHOWN_PROBLEMS = 50
 
 
-@router.post("", status_code=201, responses=responses(409))
+@router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.TEMPLATES_WRITE)])
 def create_template(database: DatabaseDep, body: TemplateIn) -> TemplateOut:
     """Create a template. A broken one is refused, with part, line and reason."""
     content = _checked(body.channel, Draft(body.subject, body.html, body.text))
     return database.run(lambda s: _out(s, templates.insert_template(s, body.name, body.channel, content)))
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.TEMPLATES_READ)])
 def list_templates(
     database: DatabaseDep, page: PageDep, channel: Annotated[Channel | None, Query()] = None
 ) -> PageOut[TemplateItem]:
@@ -57,14 +58,14 @@ def list_templates(
     return PageOut[TemplateItem](items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/{template_id}", responses=responses(404))
+@router.get("/{template_id}", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_READ)])
 def get_template(database: DatabaseDep, template_id: ItemId) -> TemplateOut:
     """The template with the sources of its current version."""
     with database.reading() as session:
         return _out(session, templates.get_template(session, template_id))
 
 
-@router.patch("/{template_id}", responses=responses(404, 409))
+@router.patch("/{template_id}", responses=responses(404, 409), dependencies=[needs(Ability.TEMPLATES_WRITE)])
 def update_template(database: DatabaseDep, template_id: ItemId, body: TemplatePatch) -> TemplateOut:
     """Change a template. New content is a new version; executions that exist keep theirs."""
     found = _find(database, template_id)
@@ -81,13 +82,18 @@ def update_template(database: DatabaseDep, template_id: ItemId, body: TemplatePa
     )
 
 
-@router.delete("/{template_id}", status_code=204, responses=responses(404, 409))
+@router.delete(
+    "/{template_id}",
+    status_code=204,
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.TEMPLATES_DELETE)],
+)
 def delete_template(database: DatabaseDep, template_id: ItemId) -> None:
     """Archive a template; refused while a flow uses it."""
     database.run(lambda s: templates.archive_template(s, template_id))
 
 
-@router.get("/{template_id}/versions", responses=responses(404))
+@router.get("/{template_id}/versions", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_READ)])
 def list_versions(database: DatabaseDep, template_id: ItemId, page: PageDep) -> PageOut[VersionOut]:
     """All versions, newest first; the cursor is a version's number."""
     with database.reading() as session:
@@ -96,7 +102,7 @@ def list_versions(database: DatabaseDep, template_id: ItemId, page: PageDep) -> 
         )
 
 
-@router.post("/{template_id}/preview", responses=responses(404))
+@router.post("/{template_id}/preview", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_READ)])
 def preview_template(
     database: DatabaseDep, settings: SettingsDep, template_id: ItemId, body: PreviewIn
 ) -> PreviewOut:
@@ -114,7 +120,11 @@ def preview_template(
     return PreviewOut(subject=email.subject, html=email.html, text=email.text, missing=list(email.missing))
 
 
-@router.post("/{template_id}/test-send", responses=responses(404, 409, 502))
+@router.post(
+    "/{template_id}/test-send",
+    responses=responses(404, 409, 502),
+    dependencies=[needs(Ability.TEMPLATES_SEND)],
+)
 def test_send(
     database: DatabaseDep, settings: SettingsDep, template_id: ItemId, body: TestSendIn
 ) -> TestSendOut:

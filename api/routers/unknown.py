@@ -6,17 +6,18 @@ from datetime import timedelta
 from fastapi import APIRouter, BackgroundTasks
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
 from api.schemas.base import PageOut
 from api.schemas.unknown import ApprovalOut, DecidedOut, DecisionIn, UnknownOut
 from db.engine import Database
-from db.models import ApiToken
 from db.queries import unknown
 from db.queries.approvals import list_approvals
 from db.queries.executions import get_execution
 from db.queries.unknown import Decision
 from settings import Settings
+from tasks.access.callers import Caller
 from tasks.orchestration.sync import dispatch_execution
 from tasks.spreadsheets import BYTE_ORDER_MARK, csv_lines
 
@@ -35,7 +36,9 @@ _CSV_HEADER = (
 )
 
 
-@router.get("/{execution_id}/unknown", responses=responses(404))
+@router.get(
+    "/{execution_id}/unknown", responses=responses(404), dependencies=[needs(Ability.EXECUTIONS_READ)]
+)
 def get_unknown(database: DatabaseDep, settings: SettingsDep, execution_id: ItemId) -> UnknownOut:
     """How many messages have an unknown outcome, and how old they are. `messages?state=unknown` lists them."""
     with database.reading() as session:
@@ -44,7 +47,12 @@ def get_unknown(database: DatabaseDep, settings: SettingsDep, execution_id: Item
     return UnknownOut(execution_id=execution_id, **vars(found))
 
 
-@router.get("/{execution_id}/unknown/export", responses=responses(404), response_class=StreamingResponse)
+@router.get(
+    "/{execution_id}/unknown/export",
+    responses=responses(404),
+    response_class=StreamingResponse,
+    dependencies=[needs(Ability.EXECUTIONS_EXPORT)],
+)
 def export_unknown(database: DatabaseDep, execution_id: ItemId) -> StreamingResponse:
     """All of them as CSV, for asking the provider, for example."""
     with database.reading() as session:
@@ -56,11 +64,15 @@ def export_unknown(database: DatabaseDep, execution_id: ItemId) -> StreamingResp
     )
 
 
-@router.post("/{execution_id}/unknown/resend", responses=responses(404, 409))
+@router.post(
+    "/{execution_id}/unknown/resend",
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.EXECUTIONS_RESEND)],
+)
 def resend_unknown(
     database: DatabaseDep,
     settings: SettingsDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     background: BackgroundTasks,
     execution_id: ItemId,
     body: DecisionIn | None = None,
@@ -69,7 +81,7 @@ def resend_unknown(
 
     409 as long as evidence may still come (`ICS_EVIDENCE_WINDOW_HOURS`), unless the body says otherwise.
     """
-    decision = _decision(token, body)
+    decision = _decision(caller, body)
     decided = database.run(
         lambda s: unknown.resend_unknown(s, execution_id, decision, window=_window(settings))
     )
@@ -78,11 +90,15 @@ def resend_unknown(
     return DecidedOut.model_validate(decided)
 
 
-@router.post("/{execution_id}/unknown/close", responses=responses(404, 409))
+@router.post(
+    "/{execution_id}/unknown/close",
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.EXECUTIONS_RESEND)],
+)
 def close_unknown(
     database: DatabaseDep,
     settings: SettingsDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     execution_id: ItemId,
     body: DecisionIn | None = None,
 ) -> DecidedOut:
@@ -90,13 +106,15 @@ def close_unknown(
 
     409 as long as evidence may still come (`ICS_EVIDENCE_WINDOW_HOURS`), unless the body says otherwise.
     """
-    decision = _decision(token, body)
+    decision = _decision(caller, body)
     return DecidedOut.model_validate(
         database.run(lambda s: unknown.close_unknown(s, execution_id, decision, window=_window(settings)))
     )
 
 
-@router.get("/{execution_id}/approvals", responses=responses(404))
+@router.get(
+    "/{execution_id}/approvals", responses=responses(404), dependencies=[needs(Ability.EXECUTIONS_READ)]
+)
 def list_execution_approvals(
     database: DatabaseDep, execution_id: ItemId, page: PageDep
 ) -> PageOut[ApprovalOut]:
@@ -112,8 +130,8 @@ def _window(settings: Settings) -> timedelta:
     return timedelta(hours=settings.evidence_window_hours)
 
 
-def _decision(token: ApiToken, body: DecisionIn | None) -> Decision:
-    return Decision(token.name, token.id, (body or DecisionIn()).before_evidence_window)
+def _decision(caller: Caller, body: DecisionIn | None) -> Decision:
+    return Decision(caller.name, caller.id, (body or DecisionIn()).before_evidence_window)
 
 
 def _csv(database: Database, execution_id: int, uid: str) -> Iterator[str]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
+from api.abilities import Ability, needs
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import MAX_ID, PageOut
 from api.schemas.suppressions import (
@@ -18,12 +19,13 @@ from api.schemas.suppressions import (
 )
 from db.engine import Session
 from db.errors import Invalid, NotFound
-from db.models import ApiToken, Unsubscribed
+from db.models import Unsubscribed
 from db.models.suppressions import EVERYWHERE
 from db.queries import flows, suppressions
 from db.queries.approvals import insert_approval
 from db.queries.suppressions import SuppressionChange
 from db.states import Channel, SuppressionReason
+from tasks.access.callers import Caller
 from tasks.addresses import AddressInvalid, normalise_address
 from tasks.erasure import by_erased_address
 from tasks.feedback.suppression_files import export_suppressions, import_suppressions
@@ -33,7 +35,7 @@ router = APIRouter(prefix="/api/unsubscribed", tags=["unsubscribed"])
 _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}, "description": "The file"}}
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Ability.SUPPRESSIONS_READ)])
 def list_suppressions(
     database: DatabaseDep,
     settings: SettingsDep,
@@ -71,9 +73,9 @@ def list_suppressions(
         )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=[needs(Ability.SUPPRESSIONS_WRITE)])
 def suppress(
-    database: DatabaseDep, settings: SettingsDep, token: CurrentToken, body: SuppressionIn
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: SuppressionIn
 ) -> SuppressionOut:
     """Suppress an address. Every batch that starts after the answer leaves it out. Saying it again changes nothing."""
     try:
@@ -85,7 +87,7 @@ def suppress(
         address=address,
         reason=SuppressionReason.MANUAL,
         effective_at=datetime.now(UTC),
-        source=_source(token),
+        source=_source(caller),
         scope=body.flow_id or EVERYWHERE,
         evidence=body.note,
     )
@@ -103,7 +105,13 @@ def suppress(
     return database.run(work)
 
 
-@router.get("/export", response_class=StreamingResponse, response_model=None, responses=_FILE)
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses=_FILE,
+    dependencies=[needs(Ability.SUPPRESSIONS_EXPORT)],
+)
 def export_file(
     database: DatabaseDep,
     channel: Annotated[Channel | None, Query()] = None,
@@ -119,11 +127,11 @@ def export_file(
     )
 
 
-@router.post("/import", responses=responses(413))
+@router.post("/import", responses=responses(413), dependencies=[needs(Ability.SUPPRESSIONS_WRITE)])
 def import_file(
     database: DatabaseDep,
     settings: SettingsDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     file: Annotated[UploadFile, File(description="CSV with a column address, email or phone.")],
     flow_id: Annotated[int | None, Form(ge=1, le=MAX_ID)] = None,
 ) -> ImportedSuppressionsOut:
@@ -134,14 +142,16 @@ def import_file(
     found = import_suppressions(
         database,
         file.file.read(),
-        source=_source(token),
+        source=_source(caller),
         region=settings.default_region,
         flow_id=flow_id,
     )
     return ImportedSuppressionsOut.model_validate(found)
 
 
-@router.get("/{suppression_id}/changes", responses=responses(404))
+@router.get(
+    "/{suppression_id}/changes", responses=responses(404), dependencies=[needs(Ability.SUPPRESSIONS_READ)]
+)
 def list_changes(
     database: DatabaseDep, page: PageDep, suppression_id: ItemId
 ) -> PageOut[SuppressionChangeOut]:
@@ -152,8 +162,13 @@ def list_changes(
         )
 
 
-@router.delete("/{suppression_id}", status_code=204, responses=responses(404))
-def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> None:
+@router.delete(
+    "/{suppression_id}",
+    status_code=204,
+    responses=responses(404),
+    dependencies=[needs(Ability.SUPPRESSIONS_WRITE)],
+)
+def lift(database: DatabaseDep, caller: CurrentCaller, suppression_id: ItemId) -> None:
     """Lift one suppression; the row stays, with who lifted it and when. Others of the same address hold on.
 
     An address that was erased may be created and imported again afterwards; that this was allowed is kept in `approvals`.
@@ -167,7 +182,7 @@ def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> 
             address=found.address,
             reason=found.reason,
             effective_at=_after(found),
-            source=_source(token),
+            source=_source(caller),
             active=False,
             scope=found.scope,
             evidence=found.evidence,
@@ -176,9 +191,9 @@ def lift(database: DatabaseDep, token: CurrentToken, suppression_id: ItemId) -> 
         is_lifted = found.reason is SuppressionReason.ERASED and found.active
         suppressions.apply_suppressions(session, [change])
         if is_lifted:
-            details = {"suppression_id": found.id, "token_id": token.id}
+            details = {"suppression_id": found.id, "token_id": caller.id}
             insert_approval(
-                session, "lift_erasure", approved_by=token.name, execution_id=None, details=details
+                session, "lift_erasure", approved_by=caller.name, execution_id=None, details=details
             )
 
     database.run(work)
@@ -190,8 +205,8 @@ def _after(stored: Unsubscribed | None) -> datetime:
     return now if stored is None else max(now, stored.effective_at + timedelta(microseconds=1))
 
 
-def _source(token: ApiToken) -> str:
-    return f"token {token.name}"[:40]
+def _source(caller: Caller) -> str:
+    return caller.who[:40]
 
 
 def _check_flow(session: Session, flow_id: int) -> None:

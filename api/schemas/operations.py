@@ -1,4 +1,4 @@
-"""Failed jobs and tokens."""
+"""Failed jobs."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -56,11 +56,3 @@ class RetriedJobsOut(Output):
             left=page.left,
             next_cursor=page.next_cursor,
         )
-
-
-class TokenOut(Output):
-    id: int
-    name: str
-    hint: str
-    created_at: datetime
-    last_used_at: datetime | None

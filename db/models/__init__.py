@@ -21,9 +21,10 @@ from db.models.feedback import (
 )
 from db.models.flows import Flow, FlowSchedule, FlowStep
 from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberImport, MemberImportChunk
-from db.models.operations import ApiToken, Approval, BulkOperation, FailedJob, RateLimit
+from db.models.operations import Approval, BulkOperation, FailedJob, RateLimit
 from db.models.suppressions import Gate, Unsubscribed, UnsubscribedChange
 from db.models.templates import Template, TemplateVersion
+from db.models.users import ApiToken, User
 
 __all__ = [
     "ApiToken",
@@ -60,6 +61,7 @@ __all__ = [
     "TemplateVersion",
     "Unsubscribed",
     "UnsubscribedChange",
+    "User",
     "WebhookDelivery",
     "WebhookEvent",
 ]

@@ -1,4 +1,4 @@
-"""What the operator looks at: tokens, work that gave up, and decisions of people."""
+"""What the operator looks at: work that gave up, and decisions of people."""
 
 from datetime import datetime
 from typing import Any
@@ -9,20 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.base import Base, CreatedAt, Id, UpdatedAt, table
 from db.states import BulkAction, BulkState, JobState
 from db.types import BigId, JsonDoc, UTCDateTime, exact, word
-
-
-class ApiToken(Base):
-    """A bearer token; only its SHA-256 is kept. `hint` is its beginning, to tell tokens apart."""
-
-    __tablename__ = table("api_tokens")
-
-    id: Mapped[Id]
-    name: Mapped[str] = mapped_column(String(100))
-    token_hash: Mapped[str] = mapped_column(exact(64), unique=True)
-    hint: Mapped[str] = mapped_column(String(16))
-    created_at: Mapped[CreatedAt]
-    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class FailedJob(Base):

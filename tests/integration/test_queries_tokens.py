@@ -22,7 +22,7 @@ def database(engine: Engine) -> Database:
 
 def test_only_a_hash_and_a_hint_are_stored(database: Database) -> None:
     plain, token = database.run(lambda s: create_token(s, "till"))
-    assert re.fullmatch(r"ics_[0-9A-Za-z]{40}", plain)
+    assert re.fullmatch(r"ics_[0-9A-Za-z]{46}", plain)
     assert plain.startswith(token.hint)
     assert len(token.hint) < 12
     assert plain not in (token.token_hash, token.name)

@@ -12,6 +12,7 @@ from db.engine import Database, get_database
 from db.queries.tokens import create_token
 from settings import get_settings
 from tasks.live import hub
+from tests.conftest import ask_often
 from tests.integration.api.running import RunningApi
 
 # Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
@@ -26,7 +27,10 @@ def database(engine: Engine) -> Database:
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
     """One application for all tests: it keeps nothing of its own, and describing itself takes a second."""
-    return create_app()
+    with pytest.MonkeyPatch.context() as patch:
+        ask_often(patch)
+        get_settings.cache_clear()
+        return create_app()
 
 
 @pytest.fixture

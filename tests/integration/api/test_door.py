@@ -30,7 +30,8 @@ def routes(api: TestClient) -> Iterator[tuple[str, str]]:
 
 
 def test_no_route_under_api_answers_without_a_token(anonymous: TestClient) -> None:
-    guarded = [(method, path) for method, path in routes(anonymous) if path.startswith("/api/")]
+    public = ("/api/auth/login", "/api/auth/choose-password")
+    guarded = [item for item in routes(anonymous) if item[1].startswith("/api/") and item[1] not in public]
     assert len(guarded) > 30
     for method, path in guarded:
         answer = anonymous.request(method, path, json={})
@@ -57,7 +58,7 @@ def test_a_revoked_token_opens_nothing(anonymous: TestClient, database: Database
 
 def test_a_token_knows_itself_but_not_its_secret(api: TestClient, database: Database) -> None:
     me = api.get("/api/auth/me").json()
-    assert (me["name"], me["hint"][:4]) == ("tests", "ics_")
+    assert (me["name"], me["token"]["hint"][:4]) == ("tests", "ics_")
     assert "hash" not in str(me)
     with database.reading() as s:
         used = s.scalars(select(ApiToken.last_used_at)).one()
@@ -151,6 +152,7 @@ def test_no_body_is_an_error_of_ours(api: TestClient) -> None:
     writing = [
         item for item in routes(api) if item[0] in ("POST", "PUT", "PATCH") and item[1].startswith("/api/")
     ]
+    writing.remove(("POST", "/api/auth/logout"))  # It takes any body, and the token would be gone.
     for body in ODD_BODIES:
         for method, path in writing:
             answer = api.request(method, path, content=body, headers=headers)

@@ -1,0 +1,29 @@
+"""`needs`: how a route names the ability that it takes."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Security
+from fastapi.security import SecurityScopes
+from starlette.requests import HTTPConnection
+
+from api.dependencies import authenticate
+from api.errors import Forbidden
+from api.throttling import spend_of_token
+from tasks.access.abilities import Ability
+from tasks.access.callers import Caller
+
+__all__ = ["Ability", "needs"]
+
+
+def needs(ability: Ability) -> Any:
+    """The dependency of a route that only who has this ability may use; it stands in the OpenAPI description as its scope."""
+    return Security(_authorise, scopes=[ability.value])
+
+
+async def _authorise(
+    connection: HTTPConnection, caller: Annotated[Caller, Depends(authenticate)], scopes: SecurityScopes
+) -> None:
+    for name in scopes.scopes:
+        if not caller.can(Ability(name)):
+            raise Forbidden(name)
+    await spend_of_token(connection, caller.id, scopes.scopes)

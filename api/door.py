@@ -1,0 +1,45 @@
+"""Who sends a body is asked for his token before it is read: a stranger fills neither memory nor disk."""
+
+from typing import Final
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.dependencies import authenticate, bearer_of
+from api.errors import Unauthenticated, problem
+from db.engine import DatabaseOutage, get_database
+
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+WITHOUT_TOKEN: Final = ("/api/auth/login", "/api/auth/choose-password")
+
+
+class Door:
+    """ASGI middleware: 401 for each request with a body under `/api` whose token opens nothing.
+
+    The route finds who it was, and does not look again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _is_guarded(scope):
+            connection = HTTPConnection(scope)
+            overrides = scope["app"].dependency_overrides if "app" in scope else {}
+            database = overrides.get(get_database, get_database)()
+            try:
+                await authenticate(connection, database, bearer_of(connection))
+            except Unauthenticated as error:
+                headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+                await problem(401, str(error), headers=headers)(scope, receive, send)
+                return
+            except DatabaseOutage:
+                pass  # The route finds the same, and answers as all routes do.
+        await self._app(scope, receive, send)
+
+
+def _is_guarded(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY:
+        return False
+    path: str = scope["path"]
+    return path.startswith("/api/") and path not in WITHOUT_TOKEN

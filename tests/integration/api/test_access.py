@@ -1,0 +1,308 @@
+"""Who may come in, and what he may do: logins, tokens, users, roles and abilities."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import select, update
+
+from db.dialect import utc_in
+from db.engine import Database
+from db.models import ApiToken, User
+from db.queries.tokens import NewToken, create_token, insert_token, is_well_formed
+from db.queries.users import insert_user
+from db.states import Role
+from tasks.access.abilities import ABILITIES_OF, Ability, abilities_of
+from tasks.access.passwords import hash_password
+from tests.integration.api.answers import created, fields_of, problem_of
+
+PASSWORD = "seven llamas hum quietly"
+OTHER = "umbrella gravel dolphin tax"
+PUBLIC = {
+    "/health",
+    "/ready",
+    "/metrics",
+    "/unsubscribe/{token}",
+    "/api/auth/login",
+    "/api/auth/choose-password",
+}
+
+
+@pytest.fixture(scope="module")
+def password_hash() -> str:
+    return hash_password(PASSWORD)
+
+
+@pytest.fixture
+def ada(database: Database, password_hash: str) -> User:
+    return database.run(
+        lambda s: insert_user(
+            s, email="ada@example.com", name="Ada", role=Role.ADMIN, password_hash=password_hash
+        )
+    )
+
+
+def log_in(api: TestClient, email: str = "ada@example.com", password: str = PASSWORD) -> dict[str, str]:
+    answer = api.post("/api/auth/login", json={"email": email, "password": password})
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+def holder(database: Database, role: Role, *, name: str = "Bob") -> dict[str, str]:
+    """Headers with the token of a new user of this role."""
+    email = f"{name.lower()}-{role}@example.com"
+
+    def work(session: object) -> str:
+        user = insert_user(session, email=email, name=name, role=role)  # type: ignore[arg-type]
+        return insert_token(session, NewToken("tests", user_id=user.id))[0]  # type: ignore[arg-type]
+
+    return {"Authorization": f"Bearer {database.run(work)}"}
+
+
+def operations(api: TestClient) -> Iterator[tuple[str, str, set[str]]]:
+    """Method, path with 1 for each parameter, and abilities, of every route that stands in the description."""
+    assert isinstance(api.app, FastAPI)
+    for path, methods in api.app.openapi()["paths"].items():
+        for method, item in methods.items():
+            security = item.get("security", [])
+            abilities = {name for each in security for names in each.values() for name in names}
+            yield method.upper(), path, abilities
+
+
+def test_a_password_opens_a_session_that_ends_with_logout(anonymous: TestClient, ada: User) -> None:
+    answer = anonymous.post("/api/auth/login", json={"email": " ADA@example.com ", "password": PASSWORD})
+    document = answer.json()
+    assert (document["kind"], document["user"]["email"]) == ("session", "ada@example.com")
+    assert "hash" not in answer.text
+    headers = {"Authorization": f"Bearer {document['token']}"}
+    me = anonymous.get("/api/auth/me", headers=headers).json()
+    assert (me["name"], me["role"], me["user_id"]) == ("Ada", "admin", ada.id)
+    assert set(me["abilities"]) == set(Ability)
+    assert anonymous.post("/api/auth/logout", headers=headers).status_code == 204
+    problem_of(anonymous.get("/api/auth/me", headers=headers), 401)
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("ada@example.com", OTHER), ("eve@example.com", PASSWORD), ("ada@example.com", "x"), ("x", "x" * 128)],
+)
+def test_what_is_wrong_with_a_login_is_not_told(
+    anonymous: TestClient, ada: User, email: str, password: str
+) -> None:
+    answer = anonymous.post("/api/auth/login", json={"email": email, "password": password})
+    assert problem_of(answer, 401)["detail"] == "email or password is wrong"
+
+
+def test_a_password_is_tried_a_few_times_only_and_success_gives_the_tries_back(
+    anonymous: TestClient, database: Database, password_hash: str
+) -> None:
+    # An account of its own: the counts are those of the process.
+    email = f"{uuid4().hex}@example.com"
+    database.run(
+        lambda s: insert_user(s, email=email, name="T", role=Role.VIEWER, password_hash=password_hash)
+    )
+    for _ in range(4):
+        problem_of(anonymous.post("/api/auth/login", json={"email": email, "password": OTHER}), 401)
+    log_in(anonymous, email)
+    for _ in range(5):
+        problem_of(anonymous.post("/api/auth/login", json={"email": email, "password": OTHER}), 401)
+    refused = anonymous.post("/api/auth/login", json={"email": email, "password": PASSWORD})
+    assert "try again in 15 minutes" in problem_of(refused, 429)["detail"]
+    assert 890 < int(refused.headers["Retry-After"]) <= 900
+    problem_of(anonymous.post("/api/auth/login", json={"email": f"eve-{email}", "password": OTHER}), 401)
+
+
+def test_who_is_not_active_is_out_at_once(
+    api: TestClient, anonymous: TestClient, database: Database, ada: User
+) -> None:
+    bob = holder(database, Role.EDITOR)
+    user_id = api.get("/api/auth/me", headers=bob).json()["user_id"]
+    assert api.patch(f"/api/users/{user_id}", json={"active": False}).json()["active"] is False
+    problem_of(api.get("/api/auth/me", headers=bob), 401)
+    # Active again, he needs a new token: the old ones were revoked.
+    api.patch(f"/api/users/{user_id}", json={"active": True})
+    problem_of(api.get("/api/auth/me", headers=bob), 401)
+
+
+def test_an_invited_user_chooses_a_password_once(api: TestClient, database: Database) -> None:
+    invited = created(api, "/api/users", email="Bob@Example.com", name="Bob", role="editor")
+    assert invited["email"] == "bob@example.com"
+    link = invited["password_link"]
+    body = {"link": link, "password": PASSWORD}
+    refused = api.post("/api/auth/login", json={"email": "bob@example.com", "password": ""})
+    problem_of(refused, 401)
+    assert list(fields_of(api.post("/api/auth/choose-password", json={**body, "password": "x"}))) == [
+        "body.password"
+    ]
+    easy = api.post("/api/auth/choose-password", json={**body, "password": "bob@example.com1"})
+    assert "easy to guess" in fields_of(easy)["body.password"]
+    assert api.post("/api/auth/choose-password", json=body).status_code == 204
+    problem_of(api.post("/api/auth/choose-password", json={**body, "password": OTHER}), 404)
+    log_in(api, "bob@example.com")
+    problem_of(api.post("/api/users", json={"email": "bob@example.com", "name": "B", "role": "viewer"}), 409)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: t[:-1] + "x", lambda t: "9" + t, lambda t: "", lambda t: t + "0"]
+)
+def test_a_password_link_that_was_changed_is_worth_nothing(api: TestClient, change: object) -> None:
+    link = created(api, "/api/users", email="bob@example.com", name="Bob")["password_link"]
+    answer = api.post("/api/auth/choose-password", json={"link": change(link) or "-", "password": PASSWORD})  # type: ignore[operator]
+    problem_of(answer, 404)
+
+
+def test_another_password_ends_the_other_sessions(anonymous: TestClient, ada: User) -> None:
+    first, second = log_in(anonymous), log_in(anonymous)
+    body = {"old_password": OTHER, "password": OTHER}
+    problem_of(anonymous.put("/api/auth/password", json=body, headers=first), 401)
+    body["old_password"] = PASSWORD
+    assert anonymous.put("/api/auth/password", json=body, headers=first).status_code == 204
+    assert anonymous.get("/api/auth/me", headers=first).status_code == 200
+    problem_of(anonymous.get("/api/auth/me", headers=second), 401)
+    log_in(anonymous, password=OTHER)
+
+
+def test_a_token_of_a_user_is_shown_once_expires_and_is_only_his(
+    anonymous: TestClient, database: Database, ada: User
+) -> None:
+    mine = log_in(anonymous)
+    made = anonymous.post(
+        "/api/auth/tokens", json={"name": "till", "abilities": ["clients:read"]}, headers=mine
+    )
+    assert made.status_code == 201
+    plain, token_id = made.json()["token"], made.json()["id"]
+    with database.reading() as s:
+        assert s.scalars(
+            select(ApiToken.id).where(
+                ApiToken.id == token_id,
+                ApiToken.expires_at.between(utc_in(89.9 * 86400), utc_in(90.1 * 86400)),
+            )
+        ).all() == [token_id]
+    listed = anonymous.get("/api/auth/tokens", headers=mine)
+    assert plain not in listed.text
+    assert {each["name"] for each in listed.json()["items"]} == {"till", "login"}
+
+    till = {"Authorization": f"Bearer {plain}"}
+    assert anonymous.get("/api/clients", headers=till).status_code == 200
+    assert "clients:write" in problem_of(anonymous.post("/api/clients", json={}, headers=till), 403)["detail"]
+    problem_of(anonymous.get("/api/auth/tokens", headers=till), 403)
+    assert anonymous.get("/api/auth/me", headers=till).json()["abilities"] == ["account:own", "clients:read"]
+
+    somebody = holder(database, Role.ADMIN)
+    problem_of(anonymous.delete(f"/api/auth/tokens/{token_id}", headers=somebody), 404)
+    assert anonymous.delete(f"/api/auth/tokens/{token_id}", headers=mine).status_code == 204
+    problem_of(anonymous.get("/api/clients", headers=till), 401)
+
+
+def test_an_expired_token_opens_nothing(anonymous: TestClient, database: Database) -> None:
+    plain, token = database.run(lambda s: create_token(s, "old", lifetime=timedelta(days=1)))
+    headers = {"Authorization": f"Bearer {plain}"}
+    assert anonymous.get("/api/auth/me", headers=headers).status_code == 200
+    database.run(
+        lambda s: s.execute(update(ApiToken).where(ApiToken.id == token.id).values(expires_at=utc_in(-1)))
+    )
+    problem_of(anonymous.get("/api/auth/me", headers=headers), 401)
+
+
+def test_nobody_gives_more_than_he_has(anonymous: TestClient, database: Database) -> None:
+    editor = holder(database, Role.EDITOR)
+    body = {"name": "x", "abilities": ["users:write"]}
+    assert (
+        "users:write"
+        in problem_of(anonymous.post("/api/auth/tokens", json=body, headers=editor), 403)["detail"]
+    )
+    body["abilities"] = ["account:manage", "clients:read"]
+    plain = anonymous.post("/api/auth/tokens", json=body, headers=editor).json()["token"]
+    narrow = {"Authorization": f"Bearer {plain}"}
+    child = anonymous.post("/api/auth/tokens", json={"name": "y"}, headers=narrow).json()
+    assert child["abilities"] == ["account:manage", "clients:read"]
+
+
+def test_the_last_admin_stays_one(api: TestClient, ada: User) -> None:
+    for change in ({"role": "editor"}, {"active": False}):
+        problem_of(api.patch(f"/api/users/{ada.id}", json=change), 409)
+    other = created(api, "/api/users", email="bob@example.com", name="Bob", role="admin")
+    assert api.patch(f"/api/users/{ada.id}", json={"role": "editor"}).json()["role"] == "editor"
+    problem_of(api.patch(f"/api/users/{other['id']}", json={"active": False}), 409)
+
+
+def test_a_role_that_is_taken_away_is_gone_at_once(
+    api: TestClient, anonymous: TestClient, database: Database
+) -> None:
+    bob = holder(database, Role.EDITOR)
+    user_id = api.get("/api/auth/me", headers=bob).json()["user_id"]
+    body = {"name": "VIP", "kind": "static"}
+    assert api.post("/api/client-lists", json=body, headers=bob).status_code == 201
+    api.patch(f"/api/users/{user_id}", json={"role": "viewer"})
+    problem_of(api.post("/api/client-lists", json={**body, "name": "B"}, headers=bob), 403)
+
+
+def test_every_route_under_api_names_one_ability(api: TestClient) -> None:
+    known = {each.value for each in Ability}
+    unnamed = [
+        (method, path)
+        for method, path, abilities in operations(api)
+        if path.startswith("/api/")
+        and path not in PUBLIC
+        and not (len(abilities) == 1 and abilities <= known)
+    ]
+    assert unnamed == []
+
+
+def test_no_route_is_public_that_is_not_meant_to_be(anonymous: TestClient) -> None:
+    open_routes = {path for _, path, abilities in operations(anonymous) if not abilities}
+    assert {
+        path for path in open_routes if not path.startswith(("/webhooks/", "/p/", "/assets/"))
+    } <= PUBLIC | {
+        "/sitemap.xml",
+        "/robots.txt",
+    }
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_reaches_what_its_abilities_name_and_nothing_else(
+    anonymous: TestClient, database: Database, role: Role
+) -> None:
+    headers = holder(database, role)
+    refused, reached = 0, 0
+    for method, path, abilities in operations(anonymous):
+        if not abilities or path in ("/api/auth/logout", "/api/flow-executions/{execution_id}/events"):
+            continue
+        url = re.sub(r"\{[^}]+\}", "999999", path)
+        answer = anonymous.request(method, url, json={}, headers=headers)
+        may = Ability(next(iter(abilities))) in ABILITIES_OF[role]
+        # Not logged out on the way, and nothing is answered with data that the role may not see.
+        assert answer.status_code != 401, (method, path)
+        assert (answer.status_code == 403) == (not may), (method, path, answer.status_code)
+        refused, reached = refused + (not may), reached + may
+    assert reached > 40
+    assert (refused == 0) == (role is Role.ADMIN)
+
+
+def test_a_viewer_changes_sends_and_exports_nothing(anonymous: TestClient) -> None:
+    for method, path, abilities in operations(anonymous):
+        for ability in map(Ability, abilities):
+            if ability.value.startswith("account:"):
+                continue
+            if ability in ABILITIES_OF[Role.VIEWER]:
+                assert ability.action == "read", (method, path)
+                # What is read by POST changes nothing: it only has too much to ask for an address.
+                assert method == "GET" or path.endswith(
+                    ("/preview", "/count", "/explain", "/dry-run", "/live-ticket")
+                ), (method, path)
+
+
+def test_a_token_that_names_no_known_ability_can_only_look_at_itself() -> None:
+    assert abilities_of(Role.ADMIN, ["gone:read"]) == {Ability.ACCOUNT_OWN}
+    assert abilities_of(Role.VIEWER, [Ability.USERS_WRITE]) == {Ability.ACCOUNT_OWN}
+
+
+def test_a_token_tells_by_its_checksum_whether_it_can_be_one(database: Database) -> None:
+    plain, _ = database.run(lambda s: create_token(s, "till"))
+    assert is_well_formed(plain)
+    assert not is_well_formed(plain[:-1] + ("a" if plain[-1] != "a" else "b"))
+    assert is_well_formed("ics_" + "0" * 40)
