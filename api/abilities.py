@@ -8,11 +8,12 @@ from starlette.requests import HTTPConnection
 
 from api.dependencies import authenticate
 from api.errors import Forbidden
+from api.schemas.contacts import hide_contacts
 from api.throttling import spend_of_token
 from tasks.access.abilities import Ability
 from tasks.access.callers import Caller
 
-__all__ = ["Ability", "needs"]
+__all__ = ["Ability", "needs", "require"]
 
 
 def needs(ability: Ability) -> Any:
@@ -20,10 +21,17 @@ def needs(ability: Ability) -> Any:
     return Security(_authorise, scopes=[ability.value])
 
 
+def require(caller: Caller, ability: Ability) -> None:
+    """For what only the route can tell that it takes. Raises Forbidden."""
+    if not caller.can(ability):
+        raise Forbidden(ability)
+
+
 async def _authorise(
     connection: HTTPConnection, caller: Annotated[Caller, Depends(authenticate)], scopes: SecurityScopes
 ) -> None:
     for name in scopes.scopes:
-        if not caller.can(Ability(name)):
-            raise Forbidden(name)
+        require(caller, Ability(name))
+    if not caller.can(Ability.CONTACTS_READ):
+        hide_contacts()
     await spend_of_token(connection, caller.id, scopes.scopes)

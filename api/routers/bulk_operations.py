@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
-from api.abilities import Ability, needs
+from api.abilities import Ability, needs, require
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep
 from api.errors import responses
 from api.schemas.base import PageOut
@@ -13,14 +13,14 @@ from db.queries import bulk
 from db.queries.bulk import Asked
 from db.queries.bulk_changes import Change
 from db.queries.choices import Choice
-from db.states import BulkState
+from db.states import BulkAction, BulkState
 from tasks.bulk.asking import ask
 from tasks.orchestration.sync import dispatch_bulk_operation
 
 router = APIRouter(prefix="/api/bulk-operations", tags=["bulk operations"])
 
 
-@router.post("/count", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
+@router.post("/count", responses=responses(404), dependencies=[needs(Ability.CLIENTS_WRITE)])
 def count_clients(database: DatabaseDep, body: BulkCountIn) -> BulkCountOut:
     """How many clients an operation would be about now; nothing is stored."""
     with database.reading() as session:
@@ -44,12 +44,14 @@ def create_bulk_operation(
 
     The rule decides about each client when its turn comes. Who is created meanwhile is left alone.
     """
+    if body.action is BulkAction.DELETE:
+        require(caller, Ability.CLIENTS_DELETE)
     asked = Asked(
         Change(
             body.action,
             tags=body.tags or (),
             client_list_id=body.client_list_id,
-            changed_by=f"token {caller.name}",
+            changed_by=caller.who,
         ),
         created_by=caller.name,
         client_ids=body.client_ids,

@@ -16,7 +16,7 @@ from tasks.merging.merge import MergeWish, merge_clients, preview_merge
 router = APIRouter(prefix="/api/clients", tags=["duplicates"])
 
 
-@router.get("/duplicates", dependencies=[needs(Ability.CLIENTS_READ)])
+@router.get("/duplicates", dependencies=[needs(Ability.CLIENTS_WRITE)])
 def list_duplicate_clients(
     database: DatabaseDep,
     page: PageDep,

@@ -24,7 +24,7 @@ def get_rule_schema(database: DatabaseDep) -> dict[str, Any]:
         return rule_schema(list_shapes(session))
 
 
-@router.post("/preview", dependencies=[needs(Ability.CLIENTS_READ)])
+@router.post("/preview", dependencies=[needs(Ability.LISTS_WRITE)])
 def preview_rule(database: DatabaseDep, settings: SettingsDep, body: RuleIn) -> PreviewOut:
     """Whom a rule would choose now. Nothing is saved."""
     return PreviewOut.model_validate(preview(database, body.rule, seconds=settings.list_count_seconds))

@@ -102,7 +102,9 @@ def list_versions(database: DatabaseDep, template_id: ItemId, page: PageDep) -> 
         )
 
 
-@router.post("/{template_id}/preview", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_READ)])
+@router.post(
+    "/{template_id}/preview", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_WRITE)]
+)
 def preview_template(
     database: DatabaseDep, settings: SettingsDep, template_id: ItemId, body: PreviewIn
 ) -> PreviewOut:

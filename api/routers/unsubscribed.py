@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
-from api.abilities import Ability, needs
+from api.abilities import Ability, needs, require
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import bad_parameter, responses
 from api.schemas.base import MAX_ID, PageOut
@@ -39,6 +39,7 @@ _FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}, "de
 def list_suppressions(
     database: DatabaseDep,
     settings: SettingsDep,
+    caller: CurrentCaller,
     page: PageDep,
     channel: Annotated[Channel | None, Query()] = None,
     address: Annotated[
@@ -51,6 +52,7 @@ def list_suppressions(
     """Suppressions that hold now, of all flows."""
     addresses = None
     if address is not None:
+        require(caller, Ability.CONTACTS_READ)
         channel = channel or (Channel.EMAIL if "@" in address else Channel.SMS)
         try:
             found = normalise_address(channel, address, settings.default_region)

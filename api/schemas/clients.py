@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from api.schemas.base import ONE_LINE, Email, Input, Output, Phone, check_text
+from api.schemas.contacts import Contact
 from db.fields import KEY, MAX_TEXT_CHARACTERS
 from db.queries.import_journal import IMPORTED, UNDONE
 from db.states import Consent
@@ -151,8 +152,8 @@ class ClientPatch(ClientIn):
 
 class ClientOut(Output):
     id: int
-    email: str | None
-    phone: str | None
+    email: Contact | None
+    phone: Contact | None
     external_id: str | None
     first_name: str
     last_name: str

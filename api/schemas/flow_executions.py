@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from api.schemas.base import Output
+from api.schemas.contacts import Contact
 from api.schemas.statistics import StatsBlocks
 from db.models import Flow, FlowExecution, Message, Stats
 from db.states import Channel, ExecutionState, Feedback, MessageState
@@ -106,7 +107,7 @@ class MessageOut(Output):
     step: int
     client_id: int
     channel: Channel
-    address: str | None
+    address: Contact | None
     state: MessageState
     reason: str | None
     feedback: list[str]

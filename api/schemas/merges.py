@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from api.schemas.base import Id, Input, Output
+from api.schemas.contacts import Contact
 from db.states import Consent
 from tasks.merging.merge import MOST_CLIENTS, Merge
 
@@ -14,8 +15,8 @@ class DuplicateOut(Output):
     """Enough of a client to see whether it is the same person."""
 
     id: int
-    email: str | None
-    phone: str | None
+    email: Contact | None
+    phone: Contact | None
     external_id: str | None
     first_name: str
     last_name: str
@@ -38,8 +39,8 @@ class MergeIn(Input):
 
 
 class MergedClientOut(Output):
-    email: str | None
-    phone: str | None
+    email: Contact | None
+    phone: Contact | None
     external_id: str | None
     first_name: str
     last_name: str

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.base import Id, Input, Output
+from api.schemas.contacts import Contact
 from db.states import Channel, SuppressionReason
 
 
@@ -25,7 +26,7 @@ class SuppressionOut(Output):
 
     id: int
     channel: Channel
-    address: str
+    address: Contact
     scope: int
     reason: SuppressionReason
     active: bool
