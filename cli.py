@@ -26,6 +26,8 @@ stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
 app.add_typer(stats_app, name="stats")
 events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
 app.add_typer(events_app, name="webhook-events")
+audit_app = typer.Typer(help="Who did what when.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -65,12 +67,39 @@ def api() -> None:
     """Serve the HTTP API."""
     from deployments.api_server import serve_api
     from deployments.checks import check_database, check_port
+    from deployments.production import check_production
     from settings import get_settings
 
     settings = get_settings()
+    check_production(settings)
     check_port(settings.api_host, settings.api_port, "ICS_API_PORT")
     check_database(settings)
     serve_api(settings)
+
+
+@app.command()
+def check() -> None:
+    """Say which settings are not safe in production, whatever ICS_ENVIRONMENT is; exit 1 when there are any."""
+    import os
+
+    from deployments.production import unsafe_settings
+    from settings import get_settings
+
+    problems = list(unsafe_settings(get_settings(), os.environ))
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("the settings are safe in production")
+
+
+@audit_app.command("verify")
+def audit_verify() -> None:
+    """Check that nothing of the sealed audit log was changed, taken out or added; exit 1 when something was."""
+    from deployments.audit_command import verify
+    from settings import get_settings
+
+    raise typer.Exit(verify(get_settings()))
 
 
 @app.command()
@@ -81,9 +110,11 @@ def worker(
 ) -> None:
     """Run a Prefect worker that sends and imports."""
     from deployments.checks import check_database, check_prefect
+    from deployments.production import check_production
     from settings import get_settings
 
     settings = get_settings()
+    check_production(settings)
     check_database(settings)
     check_prefect(settings)
     from deployments.worker import run_worker

@@ -13,7 +13,15 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _LIMIT = re.compile(r"[1-9][0-9]{0,8} ?(/|per) ?([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]{1,253}/?")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}")
+
+
+class Environment(StrEnum):
+    """In `production` the program refuses to start with settings that are only good for trying it out."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
 
 
 class SendmodeProfile(StrEnum):
@@ -36,6 +44,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
+    environment: Environment = Environment.DEVELOPMENT
     home: Path = Path(".ics")
     database_url: str = ""
     table_prefix: str = "ics_automation_"
@@ -79,6 +88,7 @@ class Settings(BaseSettings):
     sms_part_price: float = Field(0.0, ge=0)
     sms_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$")
     old_secret_keys: SecretStr = SecretStr("")
+    approve_above: int = Field(0, ge=0)
     limits_url: SecretStr = SecretStr("")
     limit_address: str = "6000/minute"
     limit_token: str = "3000/minute"
@@ -89,6 +99,7 @@ class Settings(BaseSettings):
     limit_webhooks: str = "60000/minute"
     limit_pages: str = "600/minute"
     trusted_proxies: str = ""
+    cors_origins: str = ""
     token_days: int = Field(90, ge=1, le=366)
     session_hours: int = Field(12, ge=1, le=24 * 30)
     metrics_token: SecretStr = SecretStr("")
@@ -130,6 +141,16 @@ class Settings(BaseSettings):
             raise ValueError("write how many in which time, such as 600/minute or 5 per 15 minutes")
         return value.strip()
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for each in filter(None, (part.strip() for part in value.split(","))):
+            if not _ORIGIN.fullmatch(each):
+                raise ValueError(
+                    "write origins such as https://console.example.com, separated by commas; * is none"
+                )
+        return value
+
     @field_validator("limits_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
@@ -162,6 +183,11 @@ class Settings(BaseSettings):
                 "people are warned before an execution is paused"
             )
         return self
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """Origins of pages in browsers that may ask the API."""
+        return [each.strip().rstrip("/") for each in self.cors_origins.split(",") if each.strip()]
 
     @property
     def webhook_public_keys(self) -> tuple[str, ...]:

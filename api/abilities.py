@@ -6,11 +6,12 @@ from fastapi import Depends, Security
 from fastapi.security import SecurityScopes
 from starlette.requests import HTTPConnection
 
-from api.dependencies import authenticate
+from api.auditing import begin_entry
+from api.dependencies import DatabaseDep, authenticate
 from api.errors import Forbidden
 from api.schemas.contacts import hide_contacts
 from api.throttling import spend_of_token
-from tasks.access.abilities import Ability
+from tasks.access.abilities import Ability, is_audited
 from tasks.access.callers import Caller
 
 __all__ = ["Ability", "needs", "require"]
@@ -28,10 +29,16 @@ def require(caller: Caller, ability: Ability) -> None:
 
 
 async def _authorise(
-    connection: HTTPConnection, caller: Annotated[Caller, Depends(authenticate)], scopes: SecurityScopes
+    connection: HTTPConnection,
+    database: DatabaseDep,
+    caller: Annotated[Caller, Depends(authenticate)],
+    scopes: SecurityScopes,
 ) -> None:
     for name in scopes.scopes:
         require(caller, Ability(name))
     if not caller.can(Ability.CONTACTS_READ):
         hide_contacts()
     await spend_of_token(connection, caller.id, scopes.scopes)
+    for name in scopes.scopes:
+        if is_audited(Ability(name)):
+            await begin_entry(connection, database, caller, Ability(name))

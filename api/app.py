@@ -5,15 +5,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
+from api.auditing import Auditing
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.door import Door
+from api.idempotency import Idempotency
 from api.limits import BodyLimit
 from api.measuring import Measured, Measurements
 from api.request_ids import RequestIds
 from api.routers import (
     access,
+    audit,
     bulk_operations,
     client_history,
     client_lists,
@@ -42,6 +46,7 @@ from api.routers import (
     webhook_events,
     webhooks,
 )
+from api.security_headers import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS, SecurityHeaders
 from api.throttling import Limiter, Throttle
 from db.engine import get_database
 from settings import get_settings
@@ -74,6 +79,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     unsubscribed.router,
     access.account,
     access.people,
+    audit.router,
     operations.router,
     webhook_events.router,
     rate_limits.router,
@@ -148,9 +154,23 @@ def create_app() -> FastAPI:
         "/unsubscribe": UNSUBSCRIBE_BYTES,
         "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
     }
+    app.add_middleware(Idempotency)
+    app.add_middleware(Auditing)
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Throttle, limiter=Limiter(settings))
     app.add_middleware(Measured)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+            # Tokens travel in a header: no cookie is ever needed.
+            allow_credentials=False,
+            max_age=3600,
+        )
+    app.add_middleware(SecurityHeaders, is_https=settings.public_url.startswith("https://"))
     app.add_middleware(RequestIds)
     return app

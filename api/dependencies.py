@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from api.errors import Unauthenticated
 from api.schemas.base import MAX_ID
@@ -17,7 +18,8 @@ from settings import Settings, get_settings
 from tasks.access.callers import Caller
 
 MAX_PAGE = 200
-_CALLER = "ics.caller"
+CALLER = "ics.caller"
+"""Where the scope of a request keeps who is calling, once it is known."""
 _TOUCH_AFTER = timedelta(minutes=1)
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
@@ -54,10 +56,10 @@ async def authenticate(
     """Who is calling; 401 for everyone else. Looked up once a request, however many dependencies ask."""
     if credentials is None:
         raise Unauthenticated
-    known: Caller | None = connection.scope.get(_CALLER)
+    known: Caller | None = connection.scope.get(CALLER)
     if known is None:
         known = await run_in_threadpool(find_caller, database, credentials.credentials)
-        connection.scope[_CALLER] = known
+        connection.scope[CALLER] = known
     return known
 
 
@@ -84,6 +86,13 @@ def find_caller(database: Database, plain: str) -> Caller:
         user_id=token.user_id,
         user_name=token.user_name,
     )
+
+
+def database_of(scope: Scope) -> Database:
+    """The database of the application, for what stands in front of its routes."""
+    overrides = scope["app"].dependency_overrides if "app" in scope else {}
+    found: Database = overrides.get(get_database, get_database)()
+    return found
 
 
 def refuse_unknown_parameters(connection: HTTPConnection) -> None:

@@ -5,9 +5,9 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.dependencies import authenticate, bearer_of
+from api.dependencies import authenticate, bearer_of, database_of
 from api.errors import Unauthenticated, problem
-from db.engine import DatabaseOutage, get_database
+from db.engine import DatabaseOutage
 
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 WITHOUT_TOKEN: Final = ("/api/auth/login", "/api/auth/choose-password")
@@ -25,10 +25,8 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _is_guarded(scope):
             connection = HTTPConnection(scope)
-            overrides = scope["app"].dependency_overrides if "app" in scope else {}
-            database = overrides.get(get_database, get_database)()
             try:
-                await authenticate(connection, database, bearer_of(connection))
+                await authenticate(connection, database_of(scope), bearer_of(connection))
             except Unauthenticated as error:
                 headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
                 await problem(401, str(error), headers=headers)(scope, receive, send)

@@ -61,6 +61,13 @@ class Forbidden(IcsError):
         super().__init__(f"this takes the ability {ability}, which the token or its role does not have")
 
 
+class Changed(IcsError):
+    """`If-Match` names another version than the one that is stored."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody has changed this since you read it: read it again, and repeat your change")
+
+
 class ProviderRefused(IcsError):
     """A provider did not take what a person asked for directly, such as a test send."""
 
@@ -123,6 +130,7 @@ _STATUS: Mapping[type[IcsError], int] = {
     Conflict: 409,
     Invalid: 422,
     Unauthenticated: 401,
+    Changed: 412,
     Forbidden: 403,
     LoginRefused: 401,
     TooLarge: 413,

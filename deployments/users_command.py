@@ -16,6 +16,7 @@ from db.states import Role
 from deployments.checks import check_database
 from settings import Settings
 from tasks.access.abilities import Ability, abilities_of
+from tasks.access.audit import record_on_machine
 from tasks.access.logins import make_password_link
 from tasks.access.passwords import hash_password
 from tasks.addresses import AddressInvalid, normalise_email
@@ -42,7 +43,10 @@ def create_service_token(
         abilities=list(abilities) if abilities else None,
         lifetime=timedelta(days=days or settings.token_days),
     )
-    return _database(settings).run(lambda s: tokens.insert_token(s, new))[0]
+    database = _database(settings)
+    plain, token = database.run(lambda s: tokens.insert_token(s, new))
+    record_on_machine(database, "token:create", {"token_id": token.id, "role": role})
+    return plain
 
 
 def show_tokens(settings: Settings) -> None:
@@ -71,16 +75,20 @@ def show_tokens(settings: Settings) -> None:
 
 
 def revoke(settings: Settings, token_id: int) -> None:
-    _database(settings).run(lambda s: tokens.revoke_token(s, token_id))
+    database = _database(settings)
+    database.run(lambda s: tokens.revoke_token(s, token_id))
+    record_on_machine(database, "token:revoke", {"token_id": token_id})
     console.print(f"token {token_id} is revoked")
 
 
 def create_user(settings: Settings, email: str, *, name: str, role: Role) -> None:
     """A new user, and on the screen the link by which he chooses a password."""
     address = _email(email)
-    user = _database(settings).run(
+    database = _database(settings)
+    user = database.run(
         lambda s: users.insert_user(s, email=address, name=(name or address)[:100], role=role)
     )
+    record_on_machine(database, "user:create", {"user_id": user.id, "role": role})
     console.print(f"user {user.id} is {role}. Choose the password within three days, here:")
     console.print(f"    ics user password {address}")
     console.print("or from anywhere, by POST /api/auth/choose-password with this link and the password:")
@@ -119,13 +127,17 @@ def ask_password(settings: Settings, email: str) -> None:
     else:
         password = sys.stdin.readline().rstrip("\n")
     hashed = hash_password(password, hints=(user.email, user.name))
-    _database(settings).run(lambda s: users.set_password(s, user.id, hashed))
+    database = _database(settings)
+    database.run(lambda s: users.set_password(s, user.id, hashed))
+    record_on_machine(database, "user:password", {"user_id": user.id})
     console.print("the password is set; all sessions and tokens of the user ended")
 
 
 def disable(settings: Settings, email: str) -> None:
     user = _user(settings, email)
-    _database(settings).run(lambda s: users.update_user(s, user.id, {"active": False}))
+    database = _database(settings)
+    database.run(lambda s: users.update_user(s, user.id, {"active": False}))
+    record_on_machine(database, "user:disable", {"user_id": user.id})
     console.print(f"user {user.id} is not active any more")
 
 

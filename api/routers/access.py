@@ -1,14 +1,18 @@
 """Logins, one's own password and tokens, and the users of the platform."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
+from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from api.abilities import Ability, needs
+from api.auditing import keep_login, note
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import Forbidden, responses
+from api.etags import MatchDep
 from api.schemas.access import (
     InvitedUserOut,
     LoginIn,
@@ -26,12 +30,20 @@ from api.schemas.access import (
 )
 from api.schemas.base import PageOut
 from api.throttling import LoginGuard, login_guard
-from db.engine import Session
+from db.engine import Database, Session
 from db.errors import Conflict
 from db.models import User
 from db.queries import tokens, users
 from tasks.access.callers import Caller
-from tasks.access.logins import LINK_SECONDS, change_password, choose_password, log_in, make_password_link
+from tasks.access.logins import (
+    LINK_SECONDS,
+    Login,
+    LoginRefused,
+    change_password,
+    choose_password,
+    log_in,
+    make_password_link,
+)
 
 door = APIRouter(prefix="/api/auth", tags=["access"])
 """Public: who comes here has no token yet."""
@@ -41,24 +53,28 @@ GuardDep = Annotated[LoginGuard, Depends(login_guard)]
 
 
 @door.post("/login", responses=responses(400, 401, 408, 413, 429, 503))
-async def login(database: DatabaseDep, settings: SettingsDep, guard: GuardDep, body: LoginIn) -> LoginOut:
+async def login(
+    connection: Request, database: DatabaseDep, settings: SettingsDep, guard: GuardDep, body: LoginIn
+) -> LoginOut:
     """A token for a working day, for email and password."""
     email = body.email.strip().lower()
     async with guard.attempt(email):
-        made = await run_in_threadpool(log_in, database, settings, email, body.password.get_secret_value())
+        made = await run_in_threadpool(_log_in, connection, database, settings, email, body.password)
     token = NewTokenOut.showing(made.plain, made.token)
     return LoginOut(**token.model_dump(), user=UserOut.model_validate(made.user))
 
 
 @door.post("/choose-password", status_code=204, responses=responses(400, 401, 404, 408, 413, 429, 503))
 async def choose_own_password(
-    database: DatabaseDep, settings: SettingsDep, guard: GuardDep, body: PasswordChoiceIn
+    connection: Request, database: DatabaseDep, settings: SettingsDep, guard: GuardDep, body: PasswordChoiceIn
 ) -> None:
     """Choose a password by the link an admin made. All sessions and tokens of the user end."""
     async with guard.attempt(body.link.partition(".")[0]):
-        await run_in_threadpool(
+        user = await run_in_threadpool(
             choose_password, database, settings, body.link, body.password.get_secret_value()
         )
+    keep = partial(keep_login, connection, database, "account:choose-password")
+    await run_in_threadpool(partial(keep, who=f"user {user.name}", user_id=user.id, status=204))
 
 
 @account.get("/me", dependencies=[needs(Ability.ACCOUNT_OWN)])
@@ -106,7 +122,7 @@ def list_own_tokens(database: DatabaseDep, caller: CurrentCaller, page: PageDep)
 
 @account.post("/tokens", status_code=201, dependencies=[needs(Ability.ACCOUNT_MANAGE)])
 def create_own_token(
-    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: TokenIn
+    connection: Request, database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: TokenIn
 ) -> NewTokenOut:
     """A token for a program: it can do at most what this one can, and expires (after `ICS_TOKEN_DAYS` when nothing is said)."""
     new = tokens.NewToken(
@@ -117,6 +133,7 @@ def create_own_token(
         lifetime=timedelta(days=body.expires_in_days or settings.token_days),
     )
     plain, token = database.run(lambda s: tokens.insert_token(s, new))
+    note(connection, token_id=token.id, abilities=token.abilities)
     return NewTokenOut.showing(plain, token)
 
 
@@ -143,25 +160,41 @@ def list_users(database: DatabaseDep, page: PageDep) -> PageOut[UserOut]:
 
 
 @people.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.USERS_WRITE)])
-def invite_user(database: DatabaseDep, settings: SettingsDep, body: UserIn) -> InvitedUserOut:
+def invite_user(
+    connection: Request, database: DatabaseDep, settings: SettingsDep, body: UserIn
+) -> InvitedUserOut:
     """A new user, and the link by which he chooses his password. Hand it over yourself: nothing is sent."""
     user = database.run(
         lambda s: users.insert_user(s, email=body.email.lower(), name=body.name, role=body.role)
     )
+    note(connection, user_id=user.id, role=user.role)
     return _invited(settings, user)
 
 
 @people.get("/{user_id}", responses=responses(404), dependencies=[needs(Ability.USERS_READ)])
-def get_user(database: DatabaseDep, user_id: ItemId) -> UserOut:
+def get_user(database: DatabaseDep, match: MatchDep, user_id: ItemId) -> UserOut:
     with database.reading() as session:
-        return UserOut.model_validate(users.get_user(session, user_id))
+        return match.tag(UserOut.model_validate(users.get_user(session, user_id)))
 
 
 @people.patch("/{user_id}", responses=responses(404, 409), dependencies=[needs(Ability.USERS_WRITE)])
-def update_user(database: DatabaseDep, user_id: ItemId, body: UserPatch) -> UserOut:
+def update_user(
+    connection: Request, database: DatabaseDep, match: MatchDep, user_id: ItemId, body: UserPatch
+) -> UserOut:
     """Change name or role, or whether the user is active. Who is not cannot log in, and his tokens are revoked."""
     values = body.model_dump(exclude_unset=True)
-    return UserOut.model_validate(database.run(lambda s: users.update_user(s, user_id, values)))
+    note(connection, **{name: value for name, value in values.items() if name in ("role", "active")})
+
+    def work(session: Session) -> UserOut:
+        match.require(
+            session,
+            User,
+            User.id == user_id,
+            as_it_is=lambda: UserOut.model_validate(users.get_user(session, user_id)),
+        )
+        return UserOut.model_validate(users.update_user(session, user_id, values))
+
+    return match.tag(database.run(work))
 
 
 @people.post("/{user_id}/password-link", responses=responses(404), dependencies=[needs(Ability.USERS_WRITE)])
@@ -193,6 +226,19 @@ def revoke_tokens_of_user(database: DatabaseDep, user_id: ItemId) -> None:
         tokens.revoke_tokens_of(session, user_id)
 
     database.run(work)
+
+
+def _log_in(
+    connection: Request, database: Database, settings: SettingsDep, email: str, password: SecretStr
+) -> Login:
+    keep = partial(keep_login, connection, database, "account:login")
+    try:
+        made = log_in(database, settings, email, password.get_secret_value())
+    except LoginRefused:
+        keep(who="somebody", user_id=None, status=401)
+        raise
+    keep(who=f"user {made.user.name}", user_id=made.user.id, status=200)
+    return made
 
 
 def _narrowed(caller: Caller, wanted: list[Ability] | None) -> list[str] | None:

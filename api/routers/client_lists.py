@@ -5,6 +5,7 @@ from fastapi import APIRouter, BackgroundTasks
 from api.abilities import Ability, needs
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
+from api.etags import MatchDep
 from api.schemas.base import PageOut
 from api.schemas.client_lists import (
     ClientListIn,
@@ -15,7 +16,7 @@ from api.schemas.client_lists import (
 )
 from api.schemas.clients import ClientOut
 from db.dialect import time_limit
-from db.engine import Database
+from db.engine import Database, Session
 from db.models import ClientList
 from db.queries import client_lists
 from db.queries.list_counts import LIVE_ROWS, LIVE_ROWS_ON_PAGE, ListCount, counts_of
@@ -47,10 +48,8 @@ def list_client_lists(database: DatabaseDep, page: PageDep) -> PageOut[ClientLis
 
 
 @router.get("/{list_id}", responses=responses(404), dependencies=[needs(Ability.LISTS_READ)])
-def get_client_list(database: DatabaseDep, list_id: ItemId) -> ClientListOut:
-    with database.reading() as session:
-        found = client_lists.get_client_list(session, list_id)
-        return _out(found, counts_of(session, [found], live_rows=LIVE_ROWS)[list_id])
+def get_client_list(database: DatabaseDep, match: MatchDep, list_id: ItemId) -> ClientListOut:
+    return match.tag(_read(database, list_id))
 
 
 @router.patch("/{list_id}", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_WRITE)])
@@ -58,13 +57,21 @@ def update_client_list(
     database: DatabaseDep,
     settings: SettingsDep,
     background: BackgroundTasks,
+    match: MatchDep,
     list_id: ItemId,
     body: ClientListPatch,
 ) -> ClientListOut:
     """Change the fields that are given. A new rule takes effect at once, also for flows that were not sent yet."""
     values = body.model_dump(exclude_unset=True)
-    database.run(lambda s: client_lists.update_client_list(s, list_id, values))
-    return _counted_soon(database, settings, background, list_id)
+
+    def work(session: Session) -> None:
+        match.require(
+            session, ClientList, ClientList.id == list_id, as_it_is=lambda: _counted(session, list_id)
+        )
+        client_lists.update_client_list(session, list_id, values)
+
+    database.run(work)
+    return match.tag(_counted_soon(database, settings, background, list_id))
 
 
 @router.delete(
@@ -79,7 +86,7 @@ def delete_client_list(database: DatabaseDep, caller: CurrentCaller, list_id: It
 def count_client_list(database: DatabaseDep, settings: SettingsDep, list_id: ItemId) -> ClientListOut:
     """Count the members now, however many, and keep the number. 503 when it takes too long; the older count then stays."""
     refresh_count(database, list_id, seconds=settings.list_count_seconds)
-    return get_client_list(database, list_id)
+    return _read(database, list_id)
 
 
 @router.get("/{list_id}/members", responses=responses(404, 503), dependencies=[needs(Ability.LISTS_READ)])
@@ -121,10 +128,20 @@ def _counted_soon(
     database: Database, settings: Settings, background: BackgroundTasks, list_id: int
 ) -> ClientListOut:
     """The list as it is now. A large one is counted when the answer has left."""
-    found = get_client_list(database, list_id)
+    found = _read(database, list_id)
     if found.count_kind is CountKind.UNKNOWN:
         background.add_task(try_to_refresh, database, list_id, seconds=settings.list_count_seconds)
     return found
+
+
+def _read(database: Database, list_id: int) -> ClientListOut:
+    with database.reading() as session:
+        return _counted(session, list_id)
+
+
+def _counted(session: Session, list_id: int) -> ClientListOut:
+    found = client_lists.get_client_list(session, list_id)
+    return _out(found, counts_of(session, [found], live_rows=LIVE_ROWS)[list_id])
 
 
 def _out(row: ClientList, count: ListCount) -> ClientListOut:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from api.abilities import Ability, needs, require
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, PageParams, SettingsDep
 from api.errors import bad_parameter, responses
+from api.etags import MatchDep
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientIn, ClientOut, ClientPatch
 from api.schemas.flow_executions import MessageOut
@@ -93,32 +94,43 @@ def list_clients(
 
 
 @router.get("/{client_id}", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
-def get_client(database: DatabaseDep, client_id: ItemId) -> ClientOut:
+def get_client(database: DatabaseDep, match: MatchDep, client_id: ItemId) -> ClientOut:
     with database.reading() as session:
-        return ClientOut.model_validate(clients.get_client(session, client_id))
+        return match.tag(_out(session, client_id))
 
 
 @router.patch("/{client_id}", responses=responses(404, 409), dependencies=[needs(Ability.CLIENTS_WRITE)])
 def update_client(
-    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, client_id: ItemId, body: ClientPatch
+    database: DatabaseDep,
+    settings: SettingsDep,
+    caller: CurrentCaller,
+    match: MatchDep,
+    client_id: ItemId,
+    body: ClientPatch,
 ) -> ClientOut:
     """Change the fields that are given; custom fields are merged, and null removes one."""
     values = body.model_dump(exclude_unset=True, exclude={"consent"})
     hashes, origin = _hashes(values, settings), _origin(body, caller)
 
     def work(session: Session) -> ClientOut:
+        match.require(session, Client, Client.id == client_id, as_it_is=lambda: _out(session, client_id))
         refuse_erased(session, hashes)
         return ClientOut.model_validate(clients.update_client(session, client_id, values, origin=origin))
 
-    return database.run(work)
+    return match.tag(database.run(work))
 
 
 @router.delete(
     "/{client_id}", status_code=204, responses=responses(404), dependencies=[needs(Ability.CLIENTS_DELETE)]
 )
-def delete_client(database: DatabaseDep, client_id: ItemId) -> None:
+def delete_client(database: DatabaseDep, match: MatchDep, client_id: ItemId) -> None:
     """Delete a client. The ledger keeps what was sent."""
-    database.run(lambda s: clients.delete_client(s, client_id))
+
+    def work(session: Session) -> None:
+        match.require(session, Client, Client.id == client_id, as_it_is=lambda: _out(session, client_id))
+        clients.delete_client(session, client_id)
+
+    database.run(work)
 
 
 @router.get("/{client_id}/messages", responses=responses(404), dependencies=[needs(Ability.CLIENTS_READ)])
@@ -137,6 +149,10 @@ def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep
         for item in found.items
     ]
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
+
+
+def _out(session: Session, client_id: int) -> ClientOut:
+    return ClientOut.model_validate(clients.get_client(session, client_id))
 
 
 def _hashes(values: Mapping[str, Any], settings: Settings) -> dict[Channel, list[str]]:

@@ -7,9 +7,12 @@ from fastapi import APIRouter, Path, Query
 from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep
 from api.errors import responses
+from api.etags import MatchDep
 from api.schemas.base import PageOut
 from api.schemas.custom_fields import CustomFieldIn, CustomFieldOut, CustomFieldPatch
+from db.engine import Session
 from db.fields import KEY
+from db.models import CustomField
 from db.queries import custom_fields, field_definitions
 
 router = APIRouter(prefix="/api/custom-fields", tags=["custom fields"])
@@ -34,18 +37,23 @@ def list_custom_fields(database: DatabaseDep) -> PageOut[CustomFieldOut]:
 
 
 @router.get("/{key}", responses=responses(404), dependencies=[needs(Ability.FIELDS_READ)])
-def get_custom_field(database: DatabaseDep, key: FieldKey) -> CustomFieldOut:
+def get_custom_field(database: DatabaseDep, match: MatchDep, key: FieldKey) -> CustomFieldOut:
     with database.reading() as session:
-        return CustomFieldOut.model_validate(field_definitions.get_custom_field(session, key))
+        return match.tag(_out(session, key))
 
 
 @router.patch("/{key}", responses=responses(404, 409), dependencies=[needs(Ability.FIELDS_WRITE)])
-def update_custom_field(database: DatabaseDep, key: FieldKey, body: CustomFieldPatch) -> CustomFieldOut:
+def update_custom_field(
+    database: DatabaseDep, match: MatchDep, key: FieldKey, body: CustomFieldPatch
+) -> CustomFieldOut:
     """Change label, choices or kind. 409 when values of clients would not fit any more, with how many."""
     values = body.model_dump(exclude_unset=True)
-    return database.run(
-        lambda s: CustomFieldOut.model_validate(field_definitions.update_custom_field(s, key, values))
-    )
+
+    def work(session: Session) -> CustomFieldOut:
+        match.require(session, CustomField, CustomField.key == key, as_it_is=lambda: _out(session, key))
+        return CustomFieldOut.model_validate(field_definitions.update_custom_field(session, key, values))
+
+    return match.tag(database.run(work))
 
 
 @router.delete(
@@ -65,3 +73,7 @@ def delete_custom_field(
         last = after
         after = database.run(lambda s, last=last: field_definitions.remove_values(s, key, after=last))  # type: ignore[misc]
     database.run(lambda s: field_definitions.delete_custom_field(s, key))
+
+
+def _out(session: Session, key: str) -> CustomFieldOut:
+    return CustomFieldOut.model_validate(field_definitions.get_custom_field(session, key))

@@ -13,6 +13,7 @@ from api.schemas.base import PageOut
 from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut
 from api.schemas.statistics import StatsBlocks
 from db.engine import Database
+from db.errors import Conflict
 from db.queries import executions, webhooks
 from db.queries.recount import recount
 from db.queries.stats import find_counts
@@ -130,6 +131,22 @@ def resume_execution(
     """Go on with a paused execution, or send a held one. One that was paused for its complaints or bounces is not paused for them
     again."""
     database.run(lambda s: executions.resume_execution(s, execution_id, by=caller.name))
+    background.add_task(dispatch_execution, database, execution_id)
+    return read_execution(database, execution_id)
+
+
+@router.post(
+    "/{execution_id}/approve", responses=responses(404, 409), dependencies=[needs(Ability.EXECUTIONS_APPROVE)]
+)
+def approve_execution(
+    database: DatabaseDep, caller: CurrentCaller, background: BackgroundTasks, execution_id: ItemId
+) -> ExecutionOut:
+    """Agree to send an execution with more than `ICS_APPROVE_ABOVE` messages, which somebody else asked for. It takes a user:
+    a token that belongs to nobody is no second person."""
+    user_id = caller.user_id
+    if user_id is None:
+        raise Conflict("this token belongs to no user: a person has to approve")
+    database.run(lambda s: executions.approve_execution(s, execution_id, by=caller.name, user_id=user_id))
     background.add_task(dispatch_execution, database, execution_id)
     return read_execution(database, execution_id)
 

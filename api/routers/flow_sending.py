@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, BackgroundTasks
+from fastapi import APIRouter, BackgroundTasks, Request
 
 from api.abilities import Ability, needs
-from api.dependencies import DatabaseDep, ItemId, SettingsDep
+from api.auditing import note
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
+from api.idempotency import trigger_of
 from api.routers.flow_executions import read_execution
 from api.schemas.dry_runs import DryRunOut
 from api.schemas.flow_executions import ExecutionOut
@@ -32,7 +34,12 @@ router = APIRouter(prefix="/api/flows", tags=["flows"])
     dependencies=[needs(Ability.FLOWS_SEND)],
 )
 def send_flow(
-    database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, flow_id: ItemId
+    connection: Request,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    caller: CurrentCaller,
+    background: BackgroundTasks,
+    flow_id: ItemId,
 ) -> ExecutionOut:
     """Send the flow now. The execution is stored before the answer: should Prefect be away, it is sent later."""
 
@@ -44,9 +51,16 @@ def send_flow(
         channel = flows.find_channel(session, flow_id)
         if channel is not None:
             require_provider(settings, channel)
-        return executions.insert_execution(session, flow)
+        return executions.insert_execution(
+            session,
+            flow,
+            trigger_key=trigger_of(connection, caller.id),
+            requested_by=caller.who,
+            requested_by_user_id=caller.user_id,
+        )
 
     execution = database.run(work)
+    note(connection, execution_id=execution.id)
     background.add_task(dispatch_execution, database, execution.id)
     return read_execution(database, execution.id)
 
@@ -69,7 +83,11 @@ def get_schedule(database: DatabaseDep, flow_id: ItemId) -> ScheduleOut:
 
 @router.put("/{flow_id}/schedule", responses=responses(404, 409), dependencies=[needs(Ability.FLOWS_SEND)])
 def set_schedule(
-    database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId, body: ScheduleIn
+    database: DatabaseDep,
+    caller: CurrentCaller,
+    background: BackgroundTasks,
+    flow_id: ItemId,
+    body: ScheduleIn,
 ) -> ScheduleOut:
     """Set when the flow is sent by itself; Prefect's deployment follows."""
     recurrence = parse_recurrence(body.kind, body.expression, body.time_zone, body.starts_at)
@@ -82,6 +100,7 @@ def set_schedule(
         if flow.state is FlowState.ARCHIVED:
             raise Conflict("an archived flow cannot be scheduled")
         values = body.model_dump() | {"expression": recurrence.expression, "next_run_at": next_run_at}
+        values |= {"set_by": caller.who[:80], "set_by_user_id": caller.user_id}
         return ScheduleOut.model_validate(schedules.upsert_schedule(session, flow_id, values))
 
     schedule = database.run(work)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, PageDep
 from api.errors import FieldError, FlowIncomplete, responses
+from api.etags import MatchDep
 from api.schemas.base import PageOut
 from api.schemas.flows import FlowIn, FlowOut, FlowPatch, StepIn
 from db.engine import Session
@@ -47,15 +48,15 @@ def list_flows(
 
 
 @router.get("/{flow_id}", responses=responses(404), dependencies=[needs(Ability.FLOWS_READ)])
-def get_flow(database: DatabaseDep, flow_id: ItemId) -> FlowOut:
+def get_flow(database: DatabaseDep, match: MatchDep, flow_id: ItemId) -> FlowOut:
     """The flow with its steps, and the channel of what it sends."""
     with database.reading() as session:
-        return _out(session, flows.get_flow(session, flow_id))
+        return match.tag(_out(session, flows.get_flow(session, flow_id)))
 
 
 @router.patch("/{flow_id}", responses=responses(404, 409), dependencies=[needs(Ability.FLOWS_WRITE)])
 def update_flow(
-    database: DatabaseDep, background: BackgroundTasks, flow_id: ItemId, body: FlowPatch
+    database: DatabaseDep, match: MatchDep, background: BackgroundTasks, flow_id: ItemId, body: FlowPatch
 ) -> FlowOut:
     """Change a flow. Executions that exist keep what they started with."""
     given = body.model_fields_set
@@ -63,6 +64,12 @@ def update_flow(
     steps = _steps(body.steps) if "steps" in given else None
 
     def work(session: Session) -> FlowOut:
+        match.require(
+            session,
+            Flow,
+            Flow.id == flow_id,
+            as_it_is=lambda: _out(session, flows.get_flow(session, flow_id)),
+        )
         flow = _out(session, flows.update_flow(session, flow_id, values, steps))
         if flow.state is FlowState.ACTIVE:
             _require_complete(session, flow)
@@ -72,7 +79,7 @@ def update_flow(
 
     changed = database.run(work)
     background.add_task(sync_flow, database, flow_id)
-    return changed
+    return match.tag(changed)
 
 
 @router.delete(

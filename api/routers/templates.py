@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from api.abilities import Ability, needs
 from api.dependencies import DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import FieldError, ProviderRefused, TemplateRefused, responses
+from api.etags import MatchDep
 from api.schemas.base import PageOut
 from api.schemas.clients import ClientOut
 from api.schemas.templates import (
@@ -23,6 +24,7 @@ from api.schemas.templates import (
     VersionOut,
 )
 from db.engine import Database, Session
+from db.models import Template
 from db.queries import clients, templates
 from db.queries.custom_fields import list_field_types
 from db.queries.templates import Content, TemplateWithVersion
@@ -59,14 +61,16 @@ def list_templates(
 
 
 @router.get("/{template_id}", responses=responses(404), dependencies=[needs(Ability.TEMPLATES_READ)])
-def get_template(database: DatabaseDep, template_id: ItemId) -> TemplateOut:
+def get_template(database: DatabaseDep, match: MatchDep, template_id: ItemId) -> TemplateOut:
     """The template with the sources of its current version."""
     with database.reading() as session:
-        return _out(session, templates.get_template(session, template_id))
+        return match.tag(_out(session, templates.get_template(session, template_id)))
 
 
 @router.patch("/{template_id}", responses=responses(404, 409), dependencies=[needs(Ability.TEMPLATES_WRITE)])
-def update_template(database: DatabaseDep, template_id: ItemId, body: TemplatePatch) -> TemplateOut:
+def update_template(
+    database: DatabaseDep, match: MatchDep, template_id: ItemId, body: TemplatePatch
+) -> TemplateOut:
     """Change a template. New content is a new version; executions that exist keep theirs."""
     found = _find(database, template_id)
     channel, version = found.template.channel, found.version
@@ -75,11 +79,22 @@ def update_template(database: DatabaseDep, template_id: ItemId, body: TemplatePa
     if changes:
         content = _checked(channel, revised(channel, Draft(**vars(content)), changes))
     name = body.name if "name" in body.model_fields_set else None
-    return database.run(
-        lambda s: _out(
-            s, templates.update_template(s, template_id, name=name, content=content, based_on=version.version)
+
+    def work(session: Session) -> TemplateOut:
+        match.require(
+            session,
+            Template,
+            Template.id == template_id,
+            as_it_is=lambda: _out(session, templates.get_template(session, template_id)),
         )
-    )
+        return _out(
+            session,
+            templates.update_template(
+                session, template_id, name=name, content=content, based_on=version.version
+            ),
+        )
+
+    return match.tag(database.run(work))
 
 
 @router.delete(

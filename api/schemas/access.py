@@ -1,7 +1,7 @@
 """Logins, users and tokens. No answer has a hash in it, and a secret is in the one answer that makes it."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field, SecretStr
 
@@ -56,6 +56,8 @@ class UserPatch(Input):
 
 
 class UserOut(Output):
+    untagged: ClassVar[frozenset[str]] = frozenset({"last_login_at"})
+
     id: int
     email: str
     name: str

@@ -1,7 +1,7 @@
 """Client lists."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -45,6 +45,10 @@ class MembersChanged(Output):
 class ClientListOut(Output):
     """`count_kind` says what `member_count` is: counted for this answer (live), when it was counted last, at `counted_at` and in
     `count_seconds` (stored), or not yet (unknown, null)."""
+
+    untagged: ClassVar[frozenset[str]] = frozenset(
+        {"member_count", "count_kind", "counted_at", "count_seconds", "updated_at"}
+    )
 
     id: int
     name: str

@@ -38,6 +38,8 @@ class ExecutionOut(Output):
     warning: str | None
     is_guarded: bool
     scheduled_for: datetime | None
+    requested_by: str | None
+    awaits_approval: bool
     counts: CountsOut | None
     prefect_url: str | None
     created_at: datetime
@@ -57,6 +59,8 @@ class ExecutionOut(Output):
             warning=execution.warning,
             is_guarded=execution.is_guarded,
             scheduled_for=execution.scheduled_for,
+            requested_by=execution.requested_by,
+            awaits_approval=execution.awaits_approval,
             counts=CountsOut.model_validate(stats) if stats else None,
             prefect_url=run_url(run_id) if run_id else None,
             created_at=execution.created_at,

@@ -24,11 +24,14 @@ from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberI
 from db.models.operations import Approval, BulkOperation, FailedJob, RateLimit
 from db.models.suppressions import Gate, Unsubscribed, UnsubscribedChange
 from db.models.templates import Template, TemplateVersion
-from db.models.users import ApiToken, User
+from db.models.users import ApiToken, AuditEntry, AuditOutcome, AuditSeal, IdempotencyKey, User
 
 __all__ = [
     "ApiToken",
     "Approval",
+    "AuditEntry",
+    "AuditOutcome",
+    "AuditSeal",
     "Batch",
     "BulkOperation",
     "Client",
@@ -46,6 +49,7 @@ __all__ = [
     "FlowStep",
     "FormerMember",
     "Gate",
+    "IdempotencyKey",
     "ImportChange",
     "ImportMapping",
     "ImportReject",

@@ -21,6 +21,7 @@ class FlowExecution(Base):
     `waiting_since` is when it was resumed or retried, or last showed life before a run was asked for anew; None: since it was made.
     `idle_runs` are the runs since the last progress: a snapshot, or a batch that was claimed. `warning` says that complaints
     or bounces are many; while `is_guarded`, too many of them pause the execution by itself.
+    `requested_by` asked for it; while it `awaits_approval`, nobody else has agreed to its size yet.
     """
 
     __tablename__ = table("flow_executions")
@@ -42,6 +43,9 @@ class FlowExecution(Base):
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     warning: Mapped[str | None] = mapped_column(Text)
     is_guarded: Mapped[bool] = mapped_column(default=True, server_default="1")
+    requested_by: Mapped[str | None] = mapped_column(String(100))
+    requested_by_user_id: Mapped[int | None] = mapped_column(BigId)
+    awaits_approval: Mapped[bool] = mapped_column(default=False, server_default="0")
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 

@@ -10,7 +10,7 @@ from db.base import Base, CreatedAt, Id, UpdatedAt, table
 from db.models.clients import ClientList
 from db.models.templates import Template
 from db.states import FlowState, MissedPolicy, ScheduleKind, StepKind, UnsubscribeScope
-from db.types import JsonDoc, UTCDateTime, exact, word
+from db.types import BigId, JsonDoc, UTCDateTime, exact, word
 
 
 class Flow(Base):
@@ -68,6 +68,8 @@ class FlowSchedule(Base):
     starts_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     missed_policy: Mapped[MissedPolicy] = mapped_column(word(MissedPolicy), default=MissedPolicy.SEND)
     active: Mapped[bool] = mapped_column(default=True)
+    set_by: Mapped[str | None] = mapped_column(String(100))
+    set_by_user_id: Mapped[int | None] = mapped_column(BigId)
     next_run_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_run_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     last_skipped_at: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -45,6 +45,7 @@ _ANEW: Mapping[str, Any] = {
     "idle_runs": 0,
 }
 RESUME_IN_SPITE_OF_GUARD = "resume_in_spite_of_guard"
+SEND_LARGE = "send_large"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -61,6 +62,8 @@ def insert_execution(
     scheduled_for: datetime | None = None,
     state: ExecutionState = ExecutionState.QUEUED,
     reason: str | None = None,
+    requested_by: str | None = None,
+    requested_by_user_id: int | None = None,
 ) -> FlowExecution:
     """A new execution with its steps frozen: template versions and sender stay as they are now.
 
@@ -77,6 +80,8 @@ def insert_execution(
         reason=reason,
         trigger_key=trigger_key,
         scheduled_for=scheduled_for,
+        requested_by=requested_by[:100] if requested_by else None,
+        requested_by_user_id=requested_by_user_id,
     )
     try:
         with session.begin_nested():
@@ -166,9 +171,11 @@ def count_batches(session: Session, execution_id: int) -> int:
 
 
 def prepare_execution(
-    session: Session, execution_id: int, *, batch_sizes: dict[Channel, int]
+    session: Session, execution_id: int, *, batch_sizes: dict[Channel, int], approve_above: int | None = None
 ) -> ExecutionState:
     """Write the snapshot and open the execution for sending, in one transaction; returns the state after it.
+
+    With more than `approve_above` messages to send it is paused: a second person has to agree.
 
     Whoever comes second waits for the row and finds the work done, so that two runs never make two snapshots.
     """
@@ -177,6 +184,13 @@ def prepare_execution(
         return execution.state
     for step in list_steps(session, execution_id):
         insert_snapshot(session, execution, step, batch_sizes[step.channel])
+    to_send = session.get_one(Stats, execution_id, populate_existing=True).pending
+    if approve_above is not None and to_send > approve_above:
+        reason = f"{to_send} messages are more than {approve_above}: a second person has to approve"
+        set_state(
+            session, execution_id, ExecutionState.PAUSED, idle_runs=0, awaits_approval=True, reason=reason
+        )
+        return ExecutionState.PAUSED
     set_state(session, execution_id, ExecutionState.SENDING, idle_runs=0)
     return ExecutionState.SENDING
 
@@ -250,6 +264,8 @@ def resume_execution(session: Session, execution_id: int, *, by: str | None = No
     execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
+    if execution.awaits_approval:
+        raise Conflict("the execution waits for the approval of a second person (POST …/approve)")
     after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
     values = dict(_ANEW)
     if execution.reason is not None and execution.reason == execution.warning:
@@ -262,6 +278,30 @@ def resume_execution(session: Session, execution_id: int, *, by: str | None = No
             details={"reason": execution.reason},
         )
     set_state(session, execution_id, after, **values)
+    return _fresh(session, execution_id)
+
+
+def approve_execution(session: Session, execution_id: int, *, by: str, user_id: int) -> FlowExecution:
+    """Let an execution go on that is so large that a second person has to agree; kept as an approval.
+
+    Raises:
+        Conflict: it does not wait for that, or the user is who asked for it.
+    """
+    execution = lock_execution(session, execution_id)
+    if not execution.awaits_approval:
+        raise Conflict("the execution does not wait for an approval")
+    if execution.requested_by_user_id == user_id:
+        raise Conflict("you asked for this execution yourself: somebody else has to approve it")
+    if execution.state is not ExecutionState.PAUSED:
+        raise Conflict(f"the execution is {execution.state}")
+    insert_approval(
+        session,
+        SEND_LARGE,
+        approved_by=by,
+        execution_id=execution_id,
+        details={"user_id": user_id, "reason": execution.reason, "requested_by": execution.requested_by},
+    )
+    set_state(session, execution_id, ExecutionState.SENDING, awaits_approval=False, **_ANEW)
     return _fresh(session, execution_id)
 
 

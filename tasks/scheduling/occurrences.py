@@ -28,7 +28,9 @@ def open_started(database: Database, flow_id: int, flow_run_id: str) -> int:
         flow = get_flow(session, flow_id)
         if flow.state is not FlowState.ACTIVE:
             raise Conflict(f"flow {flow_id} is {flow.state}; only an active flow can be sent")
-        execution = executions.insert_execution(session, flow, trigger_key=f"run:{flow_run_id}")
+        execution = executions.insert_execution(
+            session, flow, trigger_key=f"run:{flow_run_id}", requested_by="Prefect"
+        )
         dispatching.claim_dispatch(session, execution.id, flow_run_id)
         return execution.id
 
@@ -86,6 +88,8 @@ def _take(
         scheduled_for=due_at,
         state=ExecutionState.HELD if asked else ExecutionState.QUEUED,
         reason="its moment was missed: resume it to send it now, or cancel it" if asked else None,
+        requested_by=f"schedule of {schedule.set_by}" if schedule.set_by else "schedule",
+        requested_by_user_id=schedule.set_by_user_id,
     )
     if asked:
         return None

@@ -44,7 +44,10 @@ def prepare(execution_id: int) -> ExecutionState:
             return ExecutionState.PAUSED
         raise
     sizes = {Channel.EMAIL: settings.email_batch_size, Channel.SMS: settings.sms_batch_size}
-    return database.run(lambda s: executions.prepare_execution(s, execution_id, batch_sizes=sizes))
+    above = settings.approve_above or None
+    return database.run(
+        lambda s: executions.prepare_execution(s, execution_id, batch_sizes=sizes, approve_above=above)
+    )
 
 
 @task(name="send-slice", retries=len(RETRY_DELAYS), retry_delay_seconds=RETRY_DELAYS, persist_result=False)

@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("role", sa.String(24), nullable=False),
         sa.Column("password_hash", sa.String(200), nullable=False),
-        sa.Column("active", sa.Boolean(create_constraint=False), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("created_at", UTCDateTime, nullable=False, server_default=utc_now()),
         sa.Column("updated_at", UTCDateTime, nullable=False, server_default=utc_now()),
         sa.Column("last_login_at", UTCDateTime),

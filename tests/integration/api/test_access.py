@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from db.dialect import utc_in
-from db.engine import Database
+from db.engine import Database, Session
 from db.models import ApiToken, User
 from db.queries.tokens import NewToken, create_token, insert_token, is_well_formed
 from db.queries.users import insert_user
@@ -56,9 +56,9 @@ def holder(database: Database, role: Role, *, name: str = "Bob") -> dict[str, st
     """Headers with the token of a new user of this role."""
     email = f"{name.lower()}-{role}@example.com"
 
-    def work(session: object) -> str:
-        user = insert_user(session, email=email, name=name, role=role)  # type: ignore[arg-type]
-        return insert_token(session, NewToken("tests", user_id=user.id))[0]  # type: ignore[arg-type]
+    def work(session: Session) -> str:
+        user = insert_user(session, email=email, name=name, role=role)
+        return insert_token(session, NewToken("tests", user_id=user.id))[0]
 
     return {"Authorization": f"Bearer {database.run(work)}"}
 

@@ -1,0 +1,198 @@
+"""How often who may come: by address and by token, in one process and over several with Redis."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from api import throttling
+from api.app import create_app
+from api.throttling import Budget, Limiter, Moments, address_of
+from db.engine import Database, get_database
+from db.queries.tokens import create_token
+from settings import Settings, get_settings
+from tests.builders import free_port
+from tests.integration.api.answers import problem_of
+
+
+@pytest.fixture
+def limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The API with small budgets, and a token."""
+    for name, limit in (("ADDRESS", "100/minute"), ("TOKEN", "5/minute"), ("EXPORT", "2/minute")):
+        monkeypatch.setenv(f"ICS_LIMIT_{name}", limit)
+    monkeypatch.setenv("ICS_LIMIT_LOGIN", "3/minute")
+    get_settings.cache_clear()
+    app = create_app()
+    app.dependency_overrides[get_database] = lambda: database
+    plain, _ = database.run(lambda s: create_token(s, "tests"))
+    with TestClient(app, headers={"Authorization": f"Bearer {plain}"}) as client:
+        yield client
+
+
+def test_a_token_has_a_budget_and_is_told_what_is_left(limited: TestClient) -> None:
+    left = [limited.get("/api/clients").headers["RateLimit-Remaining"] for _ in range(5)]
+    assert left == ["4", "3", "2", "1", "0"]
+    refused = limited.get("/api/clients")
+    assert "at most 5 in 60 seconds" in problem_of(refused, 429)["detail"]
+    assert refused.headers["RateLimit-Policy"] == "5;w=60"
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert refused.headers["RateLimit-Limit"] == "5"
+
+
+def test_tokens_do_not_share_their_budgets(limited: TestClient, database: Database) -> None:
+    for _ in range(6):
+        limited.get("/api/clients")
+    plain, _ = database.run(lambda s: create_token(s, "other"))
+    other = limited.get("/api/clients", headers={"Authorization": f"Bearer {plain}"})
+    assert other.headers["RateLimit-Remaining"] == "4"
+
+
+def test_exports_have_a_budget_of_their_own(limited: TestClient) -> None:
+    assert [limited.get("/api/clients/export").status_code for _ in range(3)] == [200, 200, 429]
+    assert limited.get("/api/clients").status_code == 200
+
+
+def test_strangers_use_up_the_budget_of_their_address(limited: TestClient) -> None:
+    bad = {"Authorization": "Bearer nothing"}
+    statuses = [limited.get("/api/clients", headers=bad).status_code for _ in range(101)]
+    assert (statuses[:100], statuses[100]) == ([401] * 100, 429)
+    # What watches over the process is never refused.
+    assert limited.get("/health").status_code == 200
+
+
+def test_logins_are_few(limited: TestClient) -> None:
+    body = {"email": "ada@example.com", "password": "x"}
+    statuses = [limited.post("/api/auth/login", json=body).status_code for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+
+
+def test_the_window_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+
+    async def scenario() -> None:
+        nonlocal now
+        monkeypatch.setattr("api.throttling.time.monotonic", lambda: now)
+        moments = Moments()
+        assert [await moments.acquire_entry("a", 2, 60) for _ in range(3)] == [True, True, False]
+        now += 30
+        assert await moments.acquire_entry("b", 2, 60)
+        now += 30
+        assert [await moments.acquire_entry("a", 2, 60) for _ in range(3)] == [True, True, False]
+        assert (await moments.get_moving_window("b", 2, 60))[1] == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_crowd_of_addresses_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(throttling, "MAX_KEYS", 100)
+        moments = Moments()
+        for number in range(1_000):
+            await moments.acquire_entry(str(number), 2, 60)
+        assert len(moments._moments) == 100
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("testclient", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_an_ipv6_subscriber_is_one_address(host: str, key: str) -> None:
+    assert address_of({"type": "http", "client": (host, 1)}) == key
+
+
+def test_who_is_not_a_trusted_proxy_cannot_say_that_he_is_somebody_else(limited: TestClient) -> None:
+    bad = {"Authorization": "Bearer nothing"}
+    for number in range(100):
+        limited.get("/api/clients", headers={**bad, "X-Forwarded-For": f"192.0.2.{number}"})
+    problem_of(limited.get("/api/clients", headers={**bad, "X-Forwarded-For": "198.51.100.1"}), 429)
+
+
+def test_without_redis_each_process_counts_alone() -> None:
+    async def scenario() -> None:
+        limiter = Limiter(Settings(limits_url=f"redis://127.0.0.1:{free_port()}/0", limit_token="2/minute"))
+        allowed = [(await limiter.spend(Budget.TOKEN, "1")).is_allowed for _ in range(3)]
+        assert allowed == [True, True, False]
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of its own, on a port of its own."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("NOT TESTED: install redis-server to count over several processes")
+    port = free_port()
+    folder: Path = tmp_path_factory.mktemp("redis")
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+def test_limits_hold_over_four_processes_with_redis(
+    database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ICS_LIMITS_URL", redis_url)
+    monkeypatch.setenv("ICS_LIMIT_TOKEN", "50/hour")
+    monkeypatch.setenv("ICS_DATABASE_URL", database.engine.url.render_as_string(hide_password=False))
+    plain, _ = database.run(lambda s: create_token(s, "tests"))
+    ports = [free_port() for _ in range(4)]
+    processes = [start_api(port, monkeypatch) for port in ports]
+    try:
+        for port in ports:
+            wait_for(port)
+        headers = {"Authorization": f"Bearer {plain}"}
+
+        def ask(number: int) -> int:
+            url = f"http://127.0.0.1:{ports[number % 4]}/api/custom-fields"
+            return httpx.get(url, headers=headers, timeout=30).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(ask, range(120)))
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(20)
+    assert (statuses.count(200), statuses.count(429)) == (50, 70)
+
+
+def start_api(port: int, monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
+    monkeypatch.setenv("ICS_API_PORT", str(port))
+    return subprocess.Popen([sys.executable, "-m", "cli", "api"], stdout=subprocess.DEVNULL)
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing answers on port {port}")
