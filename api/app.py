@@ -22,6 +22,7 @@ from api.routers import (
     client_history,
     client_lists,
     clients,
+    cms,
     custom_fields,
     exports,
     flow_executions,
@@ -36,6 +37,7 @@ from api.routers import (
     operations,
     plots,
     privacy,
+    public_pages,
     rate_limits,
     segments,
     statistics,
@@ -46,10 +48,13 @@ from api.routers import (
     webhook_events,
     webhooks,
 )
+from api.routers.public_pages import Maker
 from api.security_headers import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS, SecurityHeaders
 from api.throttling import Limiter, Throttle
 from db.engine import get_database
 from settings import get_settings
+from tasks.cms.serving import Pages
+from tasks.cms.views import ViewCounter
 from tasks.feedback.applier import Applier
 from tasks.feedback.inbox import Inbox
 from tasks.live.hub import hub_of
@@ -83,10 +88,12 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     operations.router,
     webhook_events.router,
     rate_limits.router,
+    cms.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
 _PUBLIC: tuple[APIRouter, ...] = (
     access.door,
+    public_pages.router,
     health.router,
     monitoring.router,
     webhooks.router,
@@ -113,13 +120,17 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     hub = hub_of(get_database())
     app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
     app.state.measurements, app.state.overview_reader = Measurements(), None
+    app.state.pages = Pages(get_database(), get_settings().public_url, Maker(get_settings()))
+    app.state.views = ViewCounter(get_database())
     inbox.start()
+    app.state.views.start()
     applier.start()
     applier.notify()
     try:
         yield
     finally:
         hub.close()
+        await run_in_threadpool(app.state.views.stop)
         await run_in_threadpool(inbox.stop)
         await run_in_threadpool(applier.stop)
 
@@ -152,6 +163,8 @@ def create_app() -> FastAPI:
         "/webhooks": WEBHOOK_BYTES,
         "/api/member-imports": upload,
         "/unsubscribe": UNSUBSCRIBE_BYTES,
+        "/p/": UNSUBSCRIBE_BYTES,
+        "/api/cms/assets": settings.max_asset_bytes + FORM_OVERHEAD_BYTES,
         "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
     }
     app.add_middleware(Idempotency)

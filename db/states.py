@@ -23,6 +23,35 @@ class TokenKind(StrEnum):
     SESSION = "session"
 
 
+class PageFormat(StrEnum):
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+class PageState(StrEnum):
+    """`SCHEDULED` is not to be seen yet; a page that is to be seen, with another version to come, is `PUBLISHED`."""
+
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
+    PUBLISHED = "published"
+
+
+class SignUpState(StrEnum):
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    EXPIRED = "expired"
+
+
+class MailState(StrEnum):
+    """`SENDING` may have gone out and is not sent again. `HELD` is not sent at all: the address must not be written to."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    HELD = "held"
+
+
 class Consent(StrEnum):
     """What a client said about being written to on a channel. `DENIED` is never written to."""
 

@@ -22,6 +22,7 @@ from db.models.feedback import (
 from db.models.flows import Flow, FlowSchedule, FlowStep
 from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberImport, MemberImportChunk
 from db.models.operations import Approval, BulkOperation, FailedJob, RateLimit
+from db.models.pages import Asset, Page, PageCount, PageRedirect, PageVersion, SignUp
 from db.models.suppressions import Gate, Unsubscribed, UnsubscribedChange
 from db.models.templates import Template, TemplateVersion
 from db.models.users import ApiToken, AuditEntry, AuditOutcome, AuditSeal, IdempotencyKey, User
@@ -29,6 +30,7 @@ from db.models.users import ApiToken, AuditEntry, AuditOutcome, AuditSeal, Idemp
 __all__ = [
     "ApiToken",
     "Approval",
+    "Asset",
     "AuditEntry",
     "AuditOutcome",
     "AuditSeal",
@@ -56,8 +58,13 @@ __all__ = [
     "MemberImport",
     "MemberImportChunk",
     "Message",
+    "Page",
+    "PageCount",
+    "PageRedirect",
+    "PageVersion",
     "RateLimit",
     "SendmodeStats",
+    "SignUp",
     "Stats",
     "StatsMinute",
     "StatsReason",

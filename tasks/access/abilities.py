@@ -18,6 +18,7 @@ class Ability(StrEnum):
     ACCOUNT_MANAGE = "account:manage"
     ASSETS_READ = "assets:read"
     ASSETS_WRITE = "assets:write"
+    ASSETS_DELETE = "assets:delete"
     AUDIT_READ = "audit:read"
     CLIENTS_READ = "clients:read"
     CLIENTS_WRITE = "clients:write"

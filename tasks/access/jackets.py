@@ -1,4 +1,4 @@
-"""Prefect's view of who may come in."""
+"""Prefect's view of who may come in, and of who signs up."""
 
 from datetime import timedelta
 

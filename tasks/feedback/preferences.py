@@ -152,7 +152,7 @@ def _set(session: Session, choice: ChannelChoice, scope: int, was_wanted: bool, 
     if was_wanted and not is_wanted:
         _suppress(session, choice.channel, choice.address, scope, SuppressionReason.UNSUBSCRIBE, PAGE)
     elif is_wanted and not was_wanted:
-        _lift(session, choice.channel, choice.address, scope)
+        lift_own_words(session, choice.channel, choice.address, scope=scope)
 
 
 def _suppress(
@@ -166,7 +166,10 @@ def _suppress(
     apply_suppressions(session, [SuppressionChange(channel, address, reason, at, source, scope=scope)])
 
 
-def _lift(session: Session, channel: Channel, address: str, scope: int) -> None:
+def lift_own_words(
+    session: Session, channel: Channel, address: str, *, scope: int = EVERYWHERE, source: str = PAGE
+) -> None:
+    """The owner takes back what he said himself. What a bounce or a complaint says stays."""
     now = datetime.now(UTC)
     changes = [
         SuppressionChange(
@@ -174,7 +177,7 @@ def _lift(session: Session, channel: Channel, address: str, scope: int) -> None:
             address=address,
             reason=stored.reason,
             effective_at=max(now, _after(stored.effective_at)),
-            source=PAGE,
+            source=source,
             active=False,
             scope=scope,
             evidence=stored.evidence,

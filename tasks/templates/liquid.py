@@ -22,6 +22,7 @@ from tasks.templates.limits import MAX_OUTPUT_BYTES, bounded
 
 CLIENT_FIELDS = ("first_name", "last_name", "email", "phone", "time_zone", "locale", "tags", "custom")
 ROOTS = ("client", "unsubscribe_url")
+PAGE_FIELDS = ("title", "slug", "url", "description", "year")
 MAX_SOURCE_CHARACTERS = 500_000
 # Tags that read other templates.
 _FORBIDDEN_TAGS = ("include", "render", "extends", "block", "macro", "call", "import")
@@ -34,12 +35,13 @@ _CLOSED_RAW = re.compile(r"\{%-?\s*end(?:raw|doc)\s*-?%\}")
 
 
 class Part(StrEnum):
-    """The parts of a template; only `HTML` escapes values."""
+    """The parts of a template, and a landing page; `HTML` and `PAGE` escape values."""
 
     SUBJECT = "subject"
     HTML = "html"
     TEXT = "text"
     SMS = "sms"
+    PAGE = "page"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def parse(source: str, part: Part) -> BoundTemplate:
     Raises:
         liquid.exceptions.LiquidError: the source is broken; use `check_source` for a report.
     """
-    return _environment(part is Part.HTML).from_string(source)
+    return _environment(part in (Part.HTML, Part.PAGE)).from_string(source)
 
 
 def check_source(source: str, part: Part) -> list[TemplateProblem]:
@@ -152,7 +154,8 @@ def _line_of(error: LiquidError, source: str) -> int:
 def _unknown_variables(template: BoundTemplate, source: str, part: Part) -> Iterator[TemplateProblem]:
     for uses in template.analyze(include_partials=False).globals.values():
         for variable in uses:
-            reason = _what_is_wrong(variable.segments)
+            what_is_wrong = _wrong_on_page if part is Part.PAGE else _what_is_wrong
+            reason = what_is_wrong(variable.segments)
             if reason:
                 yield TemplateProblem(part, _line_at(source, variable.span.index), reason)
 
@@ -195,6 +198,14 @@ def _what_is_wrong(segments: Sequence[object]) -> str | None:
     if field in CLIENT_FIELDS:
         return None
     return f"unknown field 'client.{field}'; {_suggest(field, CLIENT_FIELDS)}"
+
+
+def _wrong_on_page(segments: Sequence[object]) -> str | None:
+    """A page is the same for everybody who looks at it: of a client nothing can be read."""
+    path = ".".join(str(each) for each in segments)
+    if len(segments) == 2 and segments[0] == "page" and segments[1] in PAGE_FIELDS:
+        return None
+    return f"unknown variable '{path}'; use page." + ", page.".join(PAGE_FIELDS)
 
 
 def _suggest(word: str, known: tuple[str, ...]) -> str:

@@ -1,0 +1,1 @@
+"""Landing pages, their files, and sign-ups on them."""
