@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     list_count_seconds: float = Field(30.0, gt=0, le=3600)
     missed_grace_seconds: int = Field(300, ge=10)
     dry_run_file_hours: int = Field(72, ge=1, le=24 * 90)
+    webhook_allow_private: bool = False
     max_asset_bytes: int = Field(10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024)
 

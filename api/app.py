@@ -45,6 +45,7 @@ from api.routers import (
     unknown,
     unsubscribe,
     unsubscribed,
+    webhook_endpoints,
     webhook_events,
     webhooks,
 )
@@ -87,6 +88,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     audit.router,
     operations.router,
     webhook_events.router,
+    webhook_endpoints.router,
     rate_limits.router,
     cms.router,
 )

@@ -23,6 +23,24 @@ class TokenKind(StrEnum):
     SESSION = "session"
 
 
+class EventType(StrEnum):
+    """What other systems can be told of. `PING` is for trying an endpoint out."""
+
+    EXECUTION_COMPLETED = "execution.completed"
+    MESSAGE_BOUNCED = "message.bounced"
+    CLIENT_UNSUBSCRIBED = "client.unsubscribed"
+    IMPORT_FINISHED = "import.finished"
+    PING = "ping"
+
+
+class DeliveryState(StrEnum):
+    """`FAILED`: given up after the last attempt; it can be sent again by hand."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class PageFormat(StrEnum):
     MARKDOWN = "markdown"
     HTML = "html"
@@ -165,6 +183,10 @@ class SuppressionReason(StrEnum):
     STOP = "stop"
     MANUAL = "manual"
     ERASED = "erased"
+
+
+OWN_WORDS = (SuppressionReason.UNSUBSCRIBE, SuppressionReason.ONE_CLICK, SuppressionReason.STOP)
+"""What the owner of an address has said, and may take back. A bounce or a complaint is not lifted by a tick."""
 
 
 class Feedback(IntFlag):

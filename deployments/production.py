@@ -71,6 +71,8 @@ def _addresses(settings: Settings) -> Iterator[str]:
     ):
         if not url.startswith("https://"):
             yield f"{name} is {url}: messages and keys would travel in the clear, or to a sandbox"
+    if settings.webhook_allow_private:
+        yield "ICS_WEBHOOK_ALLOW_PRIVATE is on: whoever may add an endpoint reaches into this network; take it out"
     for origin in settings.allowed_origins:
         if not origin.startswith("https://"):
             yield f"ICS_CORS_ORIGINS has {origin}: use https"

@@ -80,7 +80,9 @@ async def show_page(request: Request, slug: Slug) -> Response:
             f"/p/{live.slug}" + (f"?{query}" if query else ""), 301, headers=dict(HEADERS)
         )
     made = pages.made(live)
-    rendered, document = made or await run_in_threadpool(pages.make, live)
+    if made is None:
+        made = await run_in_threadpool(pages.make, live)
+    rendered, document = made
     utm = read_utm(request.query_params) if query else Utm()
     if request.method == "GET":
         views: ViewCounter = request.app.state.views

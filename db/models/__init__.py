@@ -22,6 +22,7 @@ from db.models.feedback import (
 from db.models.flows import Flow, FlowSchedule, FlowStep
 from db.models.imports import ImportChange, ImportMapping, ImportReject, MemberImport, MemberImportChunk
 from db.models.operations import Approval, BulkOperation, FailedJob, RateLimit
+from db.models.outgoing import OutgoingDelivery, OutgoingEvent, WebhookEndpoint
 from db.models.pages import Asset, Page, PageCount, PageRedirect, PageVersion, SignUp
 from db.models.suppressions import Gate, Unsubscribed, UnsubscribedChange
 from db.models.templates import Template, TemplateVersion
@@ -58,6 +59,8 @@ __all__ = [
     "MemberImport",
     "MemberImportChunk",
     "Message",
+    "OutgoingDelivery",
+    "OutgoingEvent",
     "Page",
     "PageCount",
     "PageRedirect",
@@ -74,5 +77,6 @@ __all__ = [
     "UnsubscribedChange",
     "User",
     "WebhookDelivery",
+    "WebhookEndpoint",
     "WebhookEvent",
 ]

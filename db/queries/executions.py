@@ -25,12 +25,14 @@ from db.models import (
 )
 from db.queries.approvals import insert_approval
 from db.queries.flows import list_send_steps
+from db.queries.outgoing import tell
 from db.queries.pages import Page, page_of
 from db.queries.snapshot import insert_snapshot
 from db.queries.stats import move_stats
 from db.queries.transitions import inside, list_sending_ranges
 from db.states import (
     Channel,
+    EventType,
     ExecutionState,
     JobKind,
     MessageState,
@@ -237,7 +239,17 @@ def settle_execution(session: Session, execution_id: int) -> ExecutionState:
     if count_open(session, execution_id):
         return execution.state
     set_state(session, execution_id, ExecutionState.COMPLETED)
+    tell(session, EventType.EXECUTION_COMPLETED, lambda: [_facts_of(execution, counts)])
     return ExecutionState.COMPLETED
+
+
+def _facts_of(execution: FlowExecution, counts: Stats) -> dict[str, Any]:
+    names = ("intended", "excluded", "accepted", "failed", "cancelled")
+    return {
+        "execution_id": execution.id,
+        "flow_id": execution.flow_id,
+        "counts": {name: getattr(counts, name) for name in names},
+    }
 
 
 def count_open(session: Session, execution_id: int) -> dict[MessageState, int]:

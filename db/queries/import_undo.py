@@ -40,10 +40,11 @@ from db.queries.import_journal import (
     take_differences,
     undo_source_of,
 )
-from db.queries.imports import Severity, get_import, update_import
+from db.queries.imports import Severity, facts_of, get_import, update_import
+from db.queries.outgoing import tell
 from db.queries.upserts import COLUMNS, replace_columns
 from db.reversal import Reversal, consents_of, hand_down, handed_down, revert
-from db.states import ImportState
+from db.states import EventType, ImportState
 
 _QUIET = {"synchronize_session": False}
 _KEPT_CLIENT = {
@@ -216,7 +217,9 @@ def finish_undo(session: Session, import_id: int) -> MemberImport:
         delete(MemberImportChunk).where(MemberImportChunk.import_id == import_id).execution_options(**_QUIET)
     )
     update_import(session, import_id, state=ImportState.UNDONE)
-    return get_import(session, import_id)
+    undone = get_import(session, import_id)
+    tell(session, EventType.IMPORT_FINISHED, lambda: [facts_of(undone)])
+    return undone
 
 
 _DELETED_AT_ONCE = 1_000

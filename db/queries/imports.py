@@ -13,8 +13,9 @@ from db.errors import Conflict, Invalid, NotFound
 from db.models import ClientList, FailedJob, ImportReject, MemberImport, MemberImportChunk
 from db.queries.executions import new_uid
 from db.queries.import_files import delete_files
+from db.queries.outgoing import tell
 from db.queries.pages import Page, page_of
-from db.states import ImportPolicy, ImportState, JobKind, ListKind
+from db.states import EventType, ImportPolicy, ImportState, JobKind, ListKind
 
 CHUNK_BYTES = 1024 * 1024
 """Pieces of the stored file: small enough for any server's packet limit."""
@@ -193,7 +194,15 @@ def complete_import(session: Session, import_id: int) -> MemberImport:
     completed = get_import(session, import_id)
     if not completed.dry_run:
         delete_files(session, [import_id])
+    tell(session, EventType.IMPORT_FINISHED, lambda: [facts_of(completed)])
     return completed
+
+
+def facts_of(found: MemberImport) -> dict[str, Any]:
+    """What other systems are told of an import that is over."""
+    names = ("total_rows", "created_count", "updated_count", "rejected_count")
+    counts = {name: getattr(found, name) for name in names if hasattr(found, name)}
+    return {"import_id": found.id, "state": found.state.value, "dry_run": found.dry_run, **counts}
 
 
 def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport:
@@ -218,6 +227,7 @@ def fail_import(session: Session, import_id: int, *, error: str) -> MemberImport
     if _rowcount(changed):
         session.add(FailedJob(kind=JobKind.IMPORT, subject={"import_id": import_id}, error=error[:2000]))
         session.flush()
+        tell(session, EventType.IMPORT_FINISHED, lambda: [facts_of(get_import(session, import_id))])
     return get_import(session, import_id)
 
 

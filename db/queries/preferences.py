@@ -8,10 +8,8 @@ from sqlalchemy.orm import Session
 
 from db.models import Client, Flow, FlowExecution, Message, Unsubscribed
 from db.queries.feedback import KnownMessage
-from db.states import Channel, SuppressionReason, UnsubscribeScope
+from db.states import OWN_WORDS, Channel, SuppressionReason, UnsubscribeScope
 
-OWN_WORDS = (SuppressionReason.UNSUBSCRIBE, SuppressionReason.ONE_CLICK, SuppressionReason.STOP)
-"""What the owner has said, and may take back. A bounce or a complaint is not lifted by a tick."""
 MOST_TOPICS = 50
 
 

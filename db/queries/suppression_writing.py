@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.dialect import json_arrays, looked_up, now_text, update_from, with_rows
-from db.models import Unsubscribed, UnsubscribedChange
+from db.models import Client, Unsubscribed, UnsubscribedChange
+from db.queries.outgoing import tell
 from db.queries.parameters import as_text
-from db.states import Channel, SuppressionReason
+from db.states import OWN_WORDS, Channel, EventType, SuppressionReason
 
 _TABLE = Unsubscribed.__tablename__
 _CHANGES = UnsubscribedChange.__tablename__
@@ -84,7 +86,32 @@ def _write(session: Session, channel: Channel, reason: SuppressionReason, group:
         _update(session, given, later)
     if new or later:
         _note(session, given, [*new, *later])
+    if reason in OWN_WORDS:
+        said = [each for each in (*new, *later) if each.active]
+        tell(session, EventType.CLIENT_UNSUBSCRIBED, lambda: _unsubscribed(session, channel, reason, said))
     return len(new) + len(later)
+
+
+def _unsubscribed(
+    session: Session, channel: Channel, reason: SuppressionReason, said: Sequence[Change]
+) -> list[dict[str, Any]]:
+    """Of the clients who have the addresses: whose nobody is, nobody is told of."""
+    column = Client.email if channel is Channel.EMAIL else Client.phone
+    rows = session.execute(select(column, Client.id).where(column.in_({each.address for each in said})))
+    owners: dict[str | None, list[int]] = {}
+    for address, client_id in rows:
+        owners.setdefault(address, []).append(client_id)
+    return [
+        {
+            "client_id": client_id,
+            "channel": channel.value,
+            "reason": reason.value,
+            "flow_id": each.scope or None,
+            "at": each.effective_at.isoformat(),
+        }
+        for each in said
+        for client_id in owners.get(each.address, ())
+    ]
 
 
 def _wins(change: Change, stored: _Stored) -> bool:

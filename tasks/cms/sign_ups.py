@@ -17,9 +17,9 @@ from db.queries.consents import ConsentOrigin
 from db.queries.custom_fields import check_custom_fields
 from db.queries.erasure import list_erased
 from db.queries.page_counts import add_counts
-from db.queries.preferences import OWN_WORDS, list_suppressed_scopes
+from db.queries.preferences import list_suppressed_scopes
 from db.queries.suppressions import hold_gate
-from db.states import Channel, Consent, MailState, SignUpState, SuppressionReason
+from db.states import OWN_WORDS, Channel, Consent, MailState, SignUpState, SuppressionReason
 from settings import Settings
 from tasks.cms.forms import SignUpForm, Typed, client_values, filled
 from tasks.cms.links import CONFIRM_SECONDS, LinkOver, confirm_token, read_confirm

@@ -35,7 +35,8 @@ class ViewCounter:
     def stop(self) -> None:
         """Count what is left, and end."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def count(self, page_id: int, utm: Utm) -> None:
         day = datetime.now(UTC).date()

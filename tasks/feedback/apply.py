@@ -23,10 +23,11 @@ from db.queries.feedback import (
     lock_messages,
     store_feedback,
 )
+from db.queries.outgoing import tell
 from db.queries.stats import EVENT_BREAKDOWNS, EVENT_COUNTERS, minute_of, reason_key
 from db.queries.suppressions import hold_gate
 from db.queries.webhook_events import Unapplied, close_applied, has_open, insert_unapplied
-from db.states import Feedback, InboxState, WebhookProblem
+from db.states import EventType, Feedback, InboxState, WebhookProblem
 from tasks.feedback.engagement import Labels, label
 from tasks.feedback.erased import mark_erased, redact
 from tasks.feedback.guarding import guard, list_harmed
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 OURSELVES = "ics"
 DELIVERIES_AT_A_TIME = 100
 BYTES_AT_A_TIME = 1024 * 1024
+_BOUNCES = (EventKind.BOUNCE, EventKind.BLOCKED)
 _CLICKED = int(Feedback.CLICKED | Feedback.MACHINE_CLICKED)
 # Kinds that may be stored under another label, and the bits of all their labels.
 _FAMILIES = dict.fromkeys(CLICKS, _CLICKED) | dict.fromkeys(
@@ -155,12 +157,28 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     after = _feedback_after(held, applicable, labels)
     touched = store_feedback(session, held, after, _moves(new.events, labels, held))
     guard(session, list_harmed(held, after))
+    tell(session, EventType.MESSAGE_BOUNCED, lambda: _bounced(new.events))
     redact(session, parsed)
     _keep_unapplied(session, parsed, unmatched)
     if has_open(session):
         close_applied(session, [each.fingerprint for each in applicable])
     for execution_id in list_settling(session, among=touched):
         settle_execution(session, execution_id)
+
+
+def _bounced(events: Sequence[Incoming]) -> list[dict[str, object]]:
+    return [
+        {
+            "message_id": each.message.id,
+            "execution_id": each.message.execution_id,
+            "client_id": each.client_id,
+            "kind": each.kind.value,
+            "classification": each.event.classification,
+            "at": each.event.occurred_at.isoformat(),
+        }
+        for each in events
+        if each.kind in _BOUNCES and each.message is not None
+    ]
 
 
 class _Inserted:

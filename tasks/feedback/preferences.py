@@ -12,7 +12,6 @@ from db.errors import NotFound
 from db.models.suppressions import EVERYWHERE
 from db.queries.feedback import KnownMessage, find_messages
 from db.queries.preferences import (
-    OWN_WORDS,
     Owner,
     Topic,
     get_owner,
@@ -20,7 +19,7 @@ from db.queries.preferences import (
     list_suppressed_scopes,
 )
 from db.queries.suppressions import SuppressionChange, apply_suppressions, find_suppression, hold_gate
-from db.states import Channel, SuppressionReason, UnsubscribeScope
+from db.states import OWN_WORDS, Channel, SuppressionReason, UnsubscribeScope
 from tasks.feedback.apply import record_unsubscribe
 from tasks.feedback.unsubscribe_links import Reference
 

@@ -48,6 +48,7 @@ def test_good_settings_are_good() -> None:
         ("SENDMODE_BASE_URL", {"sendmode_base_url": "http://127.0.0.1:8025"}),
         ("ICS_CORS_ORIGINS", {"cors_origins": "http://console.example.net"}),
         ("ICS_TRUSTED_PROXIES", {"trusted_proxies": "*"}),
+        ("ICS_WEBHOOK_ALLOW_PRIVATE", {"webhook_allow_private": True}),
         ("PREFECT_API_URL", {"prefect_api_url": "http://prefect:4200/api"}),
     ],
 )

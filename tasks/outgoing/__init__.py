@@ -1,0 +1,1 @@
+"""Webhooks that we send: signed, tried again, and never into somebody's own network."""
