@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
-.PHONY: help setup demo up test test-fast faults faults-webhooks hostile fuzz lint format bench lock audit clean
+.PHONY: help setup demo up test test-fast faults faults-webhooks hostile random fuzz lint format bench lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ hostile: $(STAMP) ## 10,000 forged, stale, oversized and malformed webhooks: all
 
 fuzz: $(STAMP) ## The API's own description against the API, for longer than the suite does (ARGS="--examples 500")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+random: $(STAMP) ## 10,000 requests drawn at random: no 5xx, flat memory (ARGS="--requests 50000 --seed 8")
+	@$(BIN)/python -m tests.faults.random_requests $(ARGS)
 
 faults-webhooks: $(STAMP) ## Webhooks while API and database are killed, and a count of every event (ARGS="--events 20000")
 	@$(BIN)/python -m tests.faults.webhooks $(ARGS)

@@ -18,6 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import bare, engine, limits, live, peer_celery, peer_prefect
+from benchmarks.api.pages import measure as measure_pages
+from benchmarks.api.pages import page_verdicts
 from benchmarks.audience.measuring import audience_verdicts, print_audience
 from benchmarks.audience.measuring import measure as measure_audience
 from benchmarks.feedback.measuring import feedback_verdicts
@@ -38,7 +40,7 @@ LIMITED = {channel: rate * limits.SECONDS for channel, rate in limits.RATES.item
 PREFECT_RECIPIENTS = 500
 CELERY_RECIPIENTS = 1_000
 SENDING = ("starts", "engine", "bare", "sms", "limits", "peers")
-PARTS = (*SENDING, "audience", "feedback", "live")
+PARTS = (*SENDING, "audience", "feedback", "live", "pages")
 LISTENED = 100_000
 QUICK_LISTENED = 10_000
 CLIENTS = 1_000_000
@@ -80,12 +82,25 @@ def main() -> None:
             print_audience(console, rows[sent:])
             for line in audience_verdicts(rows[sent:]):
                 console.print(line)
-        if "live" in parts:
-            _measure_live(url, address, QUICK_LISTENED if arguments.quick else LISTENED, rows, note)
-        if "feedback" in parts:
-            _measure_feedback(url, QUICK_EVENTS if arguments.quick else arguments.events, rows, note)
+        _measure_the_rest(url, address, arguments, parts, rows, note)
     if arguments.plot:
         draw(rows, arguments.plot)
+
+
+def _measure_the_rest(
+    url: str,
+    address: str,
+    arguments: argparse.Namespace,
+    parts: tuple[str, ...],
+    rows: list[Row],
+    note: Callable[[Row], None],
+) -> None:
+    if "live" in parts:
+        _measure_live(url, address, QUICK_LISTENED if arguments.quick else LISTENED, rows, note)
+    if "feedback" in parts:
+        _measure_feedback(url, QUICK_EVENTS if arguments.quick else arguments.events, rows, note)
+    if "pages" in parts:
+        _measure_pages(url, rows, note)
 
 
 def _measure_sending(
@@ -119,6 +134,18 @@ def _measure_feedback(url: str, events: int, rows: list[Row], note: Callable[[Ro
     with _empty(url) as database:
         measure_feedback(url, database, events, note)
     for line in feedback_verdicts(rows[before:]):
+        console.print(line)
+
+
+def _measure_pages(url: str, rows: list[Row], note: Callable[[Row], None]) -> None:
+    before = len(rows)
+    with _empty(url) as database:
+        try:
+            measure_pages(url, database, note)
+        except PeerMissing as missing:
+            console.print(f"pages are not measured: {missing}")
+            return
+    for line in page_verdicts(rows[before:]):
         console.print(line)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.api.lists import list_verdicts
+from benchmarks.api.lists import measure as measure_lists
 from benchmarks.audience.crm_file import write_file
 from benchmarks.audience.exports import export_all
 from benchmarks.audience.imports import import_file
@@ -46,6 +48,7 @@ def measure(
     executions = add_history(database)
     for row in (*measure_segments(database, clients, executions[-1]), *measure_looks(database, clients)):
         note(row)
+    measure_lists(database_url, database, note)
 
 
 def print_audience(console: Console, rows: list[Row]) -> None:
@@ -79,4 +82,5 @@ def audience_verdicts(rows: list[Row]) -> Iterator[str]:
     limit, ours = by_name.get("bare import, LOAD DATA"), by_name.get("import, created")
     if limit and ours:
         yield f"import of LOAD DATA: {ours.per_second / limit.per_second:.2f} (goal 0.35)"
+    yield from list_verdicts(rows)
     yield f"messages in the ledger: {EXECUTIONS} for each client"

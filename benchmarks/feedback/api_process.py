@@ -1,20 +1,23 @@
 """One API process, and nothing else of the platform."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx
 
 
 @contextmanager
-def api_process(database_url: str, public_key: str, **environment: str) -> Iterator[tuple[int, int]]:
-    """Its port and its process id."""
+def api_process(
+    database_url: str, public_key: str, *, core: int | None = None, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Its port and its process id; `core`: the only one it may use, where `taskset` is there."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -27,9 +30,10 @@ def api_process(database_url: str, public_key: str, **environment: str) -> Itera
             "ICS_LOG_LEVEL": "WARNING",
             "SENDGRID_WEBHOOK_PUBLIC_KEYS": public_key,
             "SENDMODE_WEBHOOK_SECRET": "bench",
-            **environment,
+            **(more or {}),
         }
-        process = subprocess.Popen([sys.executable, "-m", "cli", "api"], env=values)
+        pin = ["taskset", "-c", str(core)] if core is not None and shutil.which("taskset") else []
+        process = subprocess.Popen([*pin, sys.executable, "-m", "cli", "api"], env=values)
         try:
             _wait_for(port, process)
             yield port, process.pid

@@ -1,6 +1,6 @@
 """Sign-ups: typed into a form by somebody, and confirmed by the owner of the address, or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -128,6 +128,16 @@ def expire_sign_ups(session: Session, *, older_than: timedelta, limit: int) -> i
         .execution_options(**_QUIET)
     )
     return len(ids)
+
+
+def forget_sign_ups(session: Session, emails: Collection[str]) -> None:
+    """What was typed into forms with these addresses goes, and can be confirmed no more."""
+    session.execute(
+        update(SignUp)
+        .where(SignUp.email.in_(list(emails)))
+        .values(state=SignUpState.EXPIRED, email=None, given={}, address=None)
+        .execution_options(**_QUIET)
+    )
 
 
 def list_sign_ups(

@@ -10,6 +10,7 @@ from db.models import WebhookDelivery
 from db.queries import erasure, traces
 from db.queries.clients import get_client
 from db.queries.erasure import Erased, Person
+from db.queries.sign_ups import forget_sign_ups
 from db.queries.suppressions import lock_gate
 from db.states import Channel, InboxState
 from tasks.erasure import by_erased_address
@@ -74,6 +75,7 @@ def _erase(session: Session, wish: ErasureWish, key: bytes, known: Sequence[int]
     messages, not_sent = erasure.forget_messages(session, person.ids)
     rejects = traces.list_rejects_naming(session, found.texts, found.digits, found.are_in_cell)
     traces.blank_rejects(session, rejects)
+    forget_sign_ups(session, person.addresses.get(Channel.EMAIL, frozenset()))
     erased = Erased(
         client_id=person.client_id,
         messages=len(messages),

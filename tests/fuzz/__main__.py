@@ -17,6 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=20, help="of all that is drawn")
     parser.add_argument("--only", metavar="TEXT", default="", help="operations with this in their name")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="without a token: only 401, but for what is public"
+    )
     options = parser.parse_args(argv)
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="ics-fuzz-") as name:
@@ -24,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tests.fuzz.api import Fuzzer, environment
 
         os.environ.update(environment(home))
-        fuzzer = Fuzzer(home)
+        fuzzer = Fuzzer(home, anonymous=options.anonymous)
         wrong = 0
         for operation in fuzzer.operations():
             if options.only not in operation.label:

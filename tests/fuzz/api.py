@@ -60,6 +60,11 @@ def environment(home: Path) -> dict[str, str]:
         "ICS_DATABASE_URL": f"sqlite:///{home / 'fuzz.db'}",
         "ICS_LOG_LEVEL": "ERROR",
         "SENDMODE_WEBHOOK_SECRET": "secret",
+        # More is asked here than anybody should ask.
+        **{
+            f"ICS_LIMIT_{name}": "100000000/minute"
+            for name in ("ADDRESS", "TOKEN", "LOGIN", "PASSWORD", "EXPORT", "SEND", "PAGES", "WEBHOOKS")
+        },
         # Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
     }
@@ -68,7 +73,9 @@ def environment(home: Path) -> dict[str, str]:
 class Fuzzer:
     """The application over a database of its own, the one of the settings."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, anonymous: bool = False) -> None:
+        """`anonymous`: without a token, when only what is meant to be public may answer anything but 401."""
+        self._is_anonymous = anonymous
         get_settings.cache_clear()
         get_database.cache_clear()
         self._origin, self._file = home / "origin.db", home / "fuzz.db"
@@ -129,7 +136,8 @@ class Fuzzer:
 
     def _ask(self, case: Case[Any], client: TestClient) -> Finding | None:
         wanted = case.as_transport_kwargs(
-            base_url="http://testserver", headers={"Authorization": f"Bearer {self._token}"}
+            base_url="http://testserver",
+            headers={} if self._is_anonymous else {"Authorization": f"Bearer {self._token}"},
         )
         names = ("method", "url", "headers", "files", "data", "json", "params", "cookies")
         request = requests.Request(**{name: wanted[name] for name in names if name in wanted}).prepare()
@@ -141,6 +149,9 @@ class Fuzzer:
             )
         except httpx.InvalidURL:  # Longer than it sends.
             return None
+        is_guarded = bool(case.operation.definition.raw.get("security"))
+        if self._is_anonymous and is_guarded and answer.status_code != httpx.codes.UNAUTHORIZED:
+            return Finding(case.operation.label, shown, f"answers {answer.status_code} without a token")
         try:
             case.validate_response(answer, checks=self._checks)
         except (Failure, FailureGroup) as failure:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from db.dialect import utc_in
 from db.engine import Database
 from db.models import (
+    Asset,
     Batch,
     BulkOperation,
     FailedJob,
@@ -18,10 +19,25 @@ from db.models import (
     WebhookEvent,
 )
 from db.queries import ledger
+from db.queries.audit import NewEntry, insert_entry
+from db.queries.cms_pages import PageContent, insert_page, publish_page
 from db.queries.executions import insert_execution, pause_execution, prepare_execution
 from db.queries.leases import expire_sending
+from db.queries.outgoing import insert_endpoint, tell_one
+from db.queries.sign_ups import insert_sign_up
 from db.queries.suppressions import SuppressionChange, apply_suppressions, hold_gate
-from db.states import BulkAction, Channel, InboxState, SuppressionReason, WebhookProblem
+from db.queries.tokens import NewToken, insert_token
+from db.queries.users import insert_user
+from db.states import (
+    BulkAction,
+    Channel,
+    EventType,
+    InboxState,
+    PageFormat,
+    Role,
+    SuppressionReason,
+    WebhookProblem,
+)
 from deployments.seed import seed_database
 from tasks.imports.mapping import ColumnMapping
 from tasks.imports.plan import to_stored
@@ -45,6 +61,47 @@ def fill(database: Database) -> None:
     paused = _execution(database, 2)
     database.run(lambda s: pause_execution(s, paused, reason="lunch"))
     database.run(_add_the_rest)
+    database.run(_add_people_and_pages)
+
+
+def _add_people_and_pages(session: Session) -> None:
+    """A user with a token, a published page with a form and somebody who filled it in, a file, an endpoint that was told."""
+    user = insert_user(session, email="ada@example.com", name="Ada", role=Role.EDITOR)
+    insert_token(session, NewToken("till", user_id=user.id))
+    form = {"consent_text": "Write to me.", "from_email": "shop@example.com", "fields": []}
+    content = PageContent("Spring", PageFormat.MARKDOWN, "# Hello", "<h1>Hello</h1>", {}, form, "Thank you")
+    page = insert_page(session, "spring", content, created_by="fuzz")
+    publish_page(session, page.page.id, None, at=None)
+    insert_sign_up(
+        session,
+        page_id=page.page.id,
+        version=1,
+        email="eve@example.com",
+        given={},
+        utm={},
+        address="127.0.0.1",
+    )
+    session.add(
+        Asset(
+            name="a.txt",
+            title="a.txt",
+            media_type="text/plain",
+            size=1,
+            digest="0" * 64,
+            content=b"a",
+            created_by="x",
+        )
+    )
+    insert_endpoint(
+        session,
+        url="https://crm.example.com/",
+        description="",
+        events=["ping"],
+        secret=b"x",
+        created_by="fuzz",
+    )
+    tell_one(session, EventType.PING, 1, {})
+    insert_entry(session, NewEntry("user Ada", "flows:send"))
 
 
 def _execution(database: Database, flow_id: int) -> int:
