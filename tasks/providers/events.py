@@ -35,11 +35,15 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
+_ENGAGEMENT = (EventKind.OPEN, EventKind.MACHINE_OPEN, EventKind.CLICK, EventKind.MACHINE_CLICK)
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """One fact about a message. `reference` is ours (`<uid>-<message id>`); `raw` is what else the provider said, beyond the fields.
 
-    `classification` is a word of `db.reasons`: the class of a bounce or a block, the reason of a drop.
+    `classification` is a word of `db.reasons`: the class of a bounce or a block, the reason of a drop. `is_report` when it is a
+    station of an SMS on its way, which each message passes once; reports seldom name a moment, and that of their arrival stands for it.
     """
 
     provider: Provider
@@ -53,6 +57,7 @@ class ProviderEvent:
     url_offset: str | None = None
     reason: str | None = None
     classification: str | None = None
+    is_report: bool = False
     raw: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,10 +73,11 @@ def fingerprint(event: ProviderEvent) -> bytes:
     """32 bytes that are the same for every copy of a fact.
 
     SendGrid's own event id changes on some retries and is missing on some types (sendgrid-nodejs#1435, docs#2862), so
-    copies are recognised by what they say: message, kind, moment and link.
+    copies are recognised by what they say: message, kind, moment, link, and the program that asked for it.
     """
     about = event.reference or event.address or event.provider_message_id or ""
-    moment = "" if _is_report(event) else f"{event.occurred_at.timestamp():.6f}"
+    is_undated = event.is_report and event.reference is not None
+    moment = "" if is_undated else f"{event.occurred_at.timestamp():.6f}"
     facts = (
         event.provider,
         event.kind,
@@ -88,15 +94,13 @@ def fingerprint_bad(event: BadEvent) -> bytes:
     return _digest("bad", event.raw)
 
 
-def _is_report(event: ProviderEvent) -> bool:
-    """Sendmode's delivery reports name no moment; a message passes each of its stations once."""
-    talk = (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN)
-    return event.provider == "sendmode" and event.reference is not None and event.kind not in talk
-
-
 def _detail(event: ProviderEvent) -> str:
     # Two replies within a second are two facts; they differ in their text.
-    return event.reason or "" if event.kind in (EventKind.REPLY, EventKind.OTHER) else ""
+    if event.kind in (EventKind.REPLY, EventKind.OTHER):
+        return event.reason or ""
+    # So are a person and a scanner at the same link: whichever came second would have no label of its own.
+    agent = event.raw.get("useragent") if event.kind in _ENGAGEMENT else None
+    return agent if isinstance(agent, str) else ""
 
 
 def _digest(*parts: str) -> bytes:
