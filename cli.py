@@ -20,6 +20,8 @@ token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="failed-jobs")
+events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
+app.add_typer(events_app, name="webhook-events")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -311,6 +313,39 @@ def failed_jobs_retry(
         if job_id is None:
             raise typer.Exit(retry_all(client))
         retry_job(client, job_id)
+
+
+@events_app.command("list")
+def webhook_events_list(
+    with_closed: Annotated[bool, typer.Option("--all", help="Also those that are applied or gone.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """List the events that could not be applied, with the reason."""
+    from deployments.client import api_client
+    from deployments.webhook_events_command import list_events
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        list_events(client, with_closed=with_closed)
+
+
+@events_app.command("replay")
+def webhook_events_replay(
+    event_id: Annotated[int | None, typer.Argument(min=1)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every open event.")] = False,
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Try an event again, or all open ones. Exit code 1 when one stays open."""
+    from deployments.client import api_client
+    from deployments.webhook_events_command import replay_all, replay_one
+    from settings import get_settings
+
+    if every == (event_id is not None):
+        raise typer.BadParameter("give the id of a webhook event, or --all")
+    with api_client(get_settings(), url=url, token=token) as client:
+        raise typer.Exit(replay_all(client) if event_id is None else replay_one(client, event_id))
 
 
 def main() -> None:

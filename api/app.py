@@ -33,6 +33,7 @@ from api.routers import (
     unknown,
     unsubscribe,
     unsubscribed,
+    webhook_events,
     webhooks,
 )
 from db.engine import get_database
@@ -64,6 +65,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     import_mappings.router,
     unsubscribed.router,
     operations.router,
+    webhook_events.router,
     rate_limits.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)

@@ -97,6 +97,7 @@ def list_webhook_events(
     limit: int,
     state: WebhookEventState | None = None,
     problem: WebhookProblem | None = None,
+    delivery_id: int | None = None,
 ) -> Page[WebhookEvent]:
     """In the order in which they came."""
     query = select(WebhookEvent)
@@ -104,6 +105,8 @@ def list_webhook_events(
         query = query.where(WebhookEvent.state == state)
     if problem is not None:
         query = query.where(WebhookEvent.problem == problem)
+    if delivery_id is not None:
+        query = query.where(WebhookEvent.delivery_id == delivery_id)
     return page_of(session, query, WebhookEvent.id, after=after, limit=limit)
 
 

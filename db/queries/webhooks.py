@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, exists, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from db.dialect import utc_in, utc_now
+from db.errors import NotFound
 from db.models import WebhookDelivery, WebhookEvent
+from db.queries.pages import Page, page_of
 from db.queries.transitions import rowcount
 from db.states import InboxState, WebhookEventState
 
@@ -113,6 +115,27 @@ def list_unapplied(
             break
         found.append(delivery_id)
     return found
+
+
+def get_delivery(session: Session, delivery_id: int, *, with_body: bool = False) -> WebhookDelivery:
+    """Raises NotFound. The body may be a megabyte, and is read only when it is asked for."""
+    query = select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
+    if not with_body:
+        query = query.options(defer(WebhookDelivery.body))
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise NotFound("webhook delivery", delivery_id)
+    return found
+
+
+def page_of_deliveries(
+    session: Session, *, after: int, limit: int, state: InboxState | None = None
+) -> Page[WebhookDelivery]:
+    """Without their bodies, which may be a megabyte each."""
+    query = select(WebhookDelivery).options(defer(WebhookDelivery.body))
+    if state is not None:
+        query = query.where(WebhookDelivery.state == state)
+    return page_of(session, query, WebhookDelivery.id, after=after, limit=limit)
 
 
 def count_unapplied(session: Session) -> int:

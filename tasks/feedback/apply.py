@@ -14,6 +14,7 @@ import structlog
 
 from db.engine import Database, Session, is_outage
 from db.errors import NotFound
+from db.models import WebhookDelivery
 from db.queries import webhooks
 from db.queries.events import (
     EventRow,
@@ -92,13 +93,12 @@ def apply_deliveries(database: Database, delivery_ids: Sequence[int]) -> int:
             raise
         if len(delivery_ids) > 1:
             return sum(apply_deliveries(database, [delivery_id]) for delivery_id in delivery_ids)
-    return _apply_in_pieces(database, delivery_ids[0])
+    return apply_in_pieces(database, deliveries)
 
 
-def _apply_in_pieces(database: Database, delivery_id: int) -> int:
-    """Apply what can be applied of a webhook, and keep the rest."""
-    with database.reading() as session:
-        deliveries = webhooks.list_deliveries(session, [delivery_id])
+def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -> int:
+    """Apply what can be applied of these webhooks, and keep the rest; returns how many are dealt with."""
+    ids = [each.id for each in deliveries]
     try:
         parsed = parse_deliveries(deliveries)
         # By themselves: they must not share the fate of an event.
@@ -107,12 +107,13 @@ def _apply_in_pieces(database: Database, delivery_id: int) -> int:
     except Exception as error:
         if is_outage(error):
             raise
-        log.exception("webhook not applied", delivery_id=delivery_id)
+        log.exception("webhook not applied", delivery_ids=ids)
         reason = f"{type(error).__name__} while applying"
-        database.run(lambda session: webhooks.mark_failed(session, delivery_id, reason))
+        for delivery_id in ids:
+            database.run(partial(webhooks.mark_failed, delivery_id=delivery_id, error=reason))
         return 0
-    database.run(lambda session: webhooks.mark_applied(session, [each.id for each in deliveries]))
-    return len(deliveries)
+    database.run(lambda session: webhooks.mark_applied(session, ids))
+    return len(ids)
 
 
 def _apply_piece(database: Database, parsed: Parsed) -> None:

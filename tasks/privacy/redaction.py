@@ -19,6 +19,16 @@ class RawWebhook:
     query: str
 
 
+def quote(raw: RawWebhook, source: Source, position: int) -> str:
+    """The text of one event of the webhook."""
+    if source is Source.SENDGRID:
+        try:
+            return orjson.dumps(load_items(raw.body)[position]).decode()
+        except (ValueError, RecursionError, IndexError):
+            pass
+    return f"{raw.query} {raw.body.decode('utf-8', 'replace')}".strip()
+
+
 def without(source: Source, raw: RawWebhook, positions: Collection[int]) -> RawWebhook:
     """The webhook without the events at these positions, counted as `tasks.feedback.sources.parse` gives them.
 

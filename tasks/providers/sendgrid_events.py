@@ -134,11 +134,16 @@ def _classification(kind: EventKind, item: Mapping[str, Any]) -> str | None:
 
 def _kind(item: Mapping[str, Any]) -> EventKind:
     kind = _KINDS.get(str(item.get("event")), EventKind.OTHER)
-    if kind is EventKind.OPEN and item.get("sg_machine_open") in (True, "true", 1):
+    if kind is EventKind.OPEN and is_flagged(item):
         return EventKind.MACHINE_OPEN
     if kind is EventKind.BOUNCE and item.get("type") == "blocked":
         return EventKind.BLOCKED
     return kind
+
+
+def is_flagged(item: Mapping[str, Any]) -> bool:
+    """Whether SendGrid says that a machine opened it."""
+    return item.get("sg_machine_open") in (True, "true", 1)
 
 
 def _moment(value: Any) -> datetime | None:
