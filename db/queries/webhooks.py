@@ -147,7 +147,8 @@ def count_unapplied(session: Session) -> int:
 def delete_old_deliveries(session: Session, *, older_than: timedelta, limit: int) -> int:
     """Forget the raw bytes of webhooks that were applied so long ago, but for those of events that were not; returns how many."""
     is_needed = exists().where(
-        WebhookEvent.delivery_id == WebhookDelivery.id, WebhookEvent.state == WebhookEventState.OPEN
+        WebhookEvent.delivery_id == WebhookDelivery.id,
+        WebhookEvent.state == WebhookEventState.OPEN,
     )
     ids = session.scalars(
         select(WebhookDelivery.id)

@@ -102,8 +102,8 @@ def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -
     try:
         parsed = parse_deliveries(deliveries)
         # By themselves: they must not share the fate of an event.
-        _apply_piece(database, Parsed(unreadable=parsed.unreadable))
-        _apply_piece(database, Parsed(parsed.events))
+        apply_pieces(database, Parsed(unreadable=parsed.unreadable))
+        apply_pieces(database, Parsed(parsed.events))
     except Exception as error:
         if is_outage(error):
             raise
@@ -116,7 +116,8 @@ def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -
     return len(ids)
 
 
-def _apply_piece(database: Database, parsed: Parsed) -> None:
+def apply_pieces(database: Database, parsed: Parsed) -> None:
+    """Apply what can be applied of these events, and keep each of the others with the reason."""
     try:
         suppress(database, parsed)
         database.run(partial(apply_parsed, parsed=parsed))
@@ -126,8 +127,8 @@ def _apply_piece(database: Database, parsed: Parsed) -> None:
             raise
         if len(parsed.events) > 1:
             middle = len(parsed.events) // 2
-            _apply_piece(database, Parsed(parsed.events[:middle]))
-            _apply_piece(database, Parsed(parsed.events[middle:]))
+            apply_pieces(database, Parsed(parsed.events[:middle]))
+            apply_pieces(database, Parsed(parsed.events[middle:]))
             return
         if not parsed.events:
             raise
@@ -192,7 +193,7 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     applicable = [each for each in parsed.events if not _is_unmatched(each)]
     new = _insert_new(session, _news(session, applicable, held), held)
     labels = new.labels
-    after = _feedback_after(held, new.events, labels)
+    after = _feedback_after(held, applicable, new.events, labels)
     touched = store_feedback(session, held, after, _moves(new.events, labels, held))
     redact(session, parsed)
     _keep_unapplied(session, parsed, unmatched)
@@ -300,10 +301,14 @@ def _insert_clashing(session: Session, news: list[Incoming], rows: Sequence[Even
     ]
 
 
-def _feedback_after(held: Held, new: Sequence[Incoming], labels: Labels) -> dict[int, int]:
-    """Bits come with the event that brings them, and from none that is stored already: a copy may be matched to another message."""
+def _feedback_after(
+    held: Held, events: Sequence[Incoming], new: Sequence[Incoming], labels: Labels
+) -> dict[int, int]:
+    """Bits of what carries our reference are added each time: they may mean more today than when it was stored. A copy without
+    one may be matched to another message today, and labels of opens are those of the stored event."""
     after = {key: each.feedback for key, each in held.messages.items()}
-    for each in new:
+    telling = [each for each in events if each.kind not in OPENS and reference_of(each) is not None]
+    for each in [*telling, *new]:
         if each.message is not None and each.kind not in CLICKS:
             after[each.message.id] |= int_of(each.kind)
     for message_id, clicked in labels.clicked.items():
