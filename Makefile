@@ -10,10 +10,10 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
-.PHONY: help setup demo up test test-fast faults lint format bench lock audit clean
+.PHONY: help setup demo up test test-fast faults faults-webhooks lint format bench lock audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment and install the pinned packages
 
@@ -46,6 +46,9 @@ format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
 
 faults: $(STAMP) ## Campaigns under faults, and a count of what became of every message, in 10 minutes (ARGS="--seed 7")
 	@$(WITH_DATABASE) $(BIN)/python -m tests.faults $(ARGS)
+
+faults-webhooks: $(STAMP) ## Webhooks while API and database are killed, and a count of every event (ARGS="--events 20000")
+	@$(BIN)/python -m tests.faults.webhooks $(ARGS)
 
 bench: $(BENCH_STAMP) ## Measure: rates of sending beside their limits and peers (ARGS="--quick")
 	@$(BIN)/python -m deployments.test_database --durable -- $(BIN)/python -m benchmarks $(ARGS)
