@@ -22,6 +22,8 @@ jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_a
 app.add_typer(jobs_app, name="failed-jobs")
 events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
 app.add_typer(events_app, name="webhook-events")
+stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
+app.add_typer(stats_app, name="stats")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -346,6 +348,21 @@ def webhook_events_replay(
         raise typer.BadParameter("give the id of a webhook event, or --all")
     with api_client(get_settings(), url=url, token=token) as client:
         raise typer.Exit(replay_all(client) if event_id is None else replay_one(client, event_id))
+
+
+@stats_app.command("relabel")
+def stats_relabel(
+    execution_id: Annotated[int, typer.Argument(min=1)],
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Tell machines from people once more in an execution, by the rule as it is set now."""
+    from deployments.client import api_client
+    from deployments.relabel_command import relabel_execution
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        relabel_execution(client, execution_id)
 
 
 def main() -> None:

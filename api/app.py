@@ -28,6 +28,7 @@ from api.routers import (
     plots,
     privacy,
     rate_limits,
+    relabelling,
     segments,
     templates,
     unknown,
@@ -66,6 +67,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     unsubscribed.router,
     operations.router,
     webhook_events.router,
+    relabelling.router,
     rate_limits.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)

@@ -8,6 +8,7 @@ from itertools import groupby
 from db.engine import Database, Session
 from db.models import WebhookDelivery, WebhookEvent
 from db.queries import webhook_events, webhooks
+from db.queries.approvals import insert_approval
 from db.states import WebhookEventState, WebhookProblem
 from settings import get_settings
 from tasks.feedback.apply import apply_in_pieces, apply_pieces
@@ -15,6 +16,7 @@ from tasks.feedback.incoming import Parsed, parse_deliveries
 from tasks.feedback.sources import Source
 from tasks.privacy.redaction import RawWebhook, quote
 
+REPLAY = "replay_webhook"
 _AT_A_TIME = 1_000
 _QUOTED_CHARACTERS = 4_000
 
@@ -60,7 +62,7 @@ def replay_open(
     )
 
 
-def replay_delivery(database: Database, delivery_id: int) -> None:
+def replay_delivery(database: Database, delivery_id: int, *, by: str) -> None:
     """Apply a stored webhook once more, whatever became of it the first time. Events that are stored are not counted again.
 
     Raises:
@@ -68,6 +70,10 @@ def replay_delivery(database: Database, delivery_id: int) -> None:
     """
     with database.reading() as session:
         delivery = webhooks.get_delivery(session, delivery_id, with_body=True)
+    details = {"delivery_id": delivery_id}
+    database.run(
+        lambda session: insert_approval(session, REPLAY, approved_by=by, execution_id=None, details=details)
+    )
     apply_in_pieces(database, [delivery])
 
 

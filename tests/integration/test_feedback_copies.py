@@ -335,7 +335,7 @@ class TestReplays:
             [delivery_id] = s.scalars(select(Event.delivery_id).distinct()).all()
         assert delivery_id is not None
         for _ in range(2):
-            replaying.replay_delivery(database, delivery_id)
+            replaying.replay_delivery(database, delivery_id, by="ada")
         counts = counts_of(database, execution).messages
         assert (counts["delivered"], counts["opens"]) == (1, 1)
 
