@@ -35,7 +35,14 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
-_ENGAGEMENT = (EventKind.OPEN, EventKind.MACHINE_OPEN, EventKind.CLICK, EventKind.MACHINE_CLICK)
+_DETAILS = {
+    EventKind.BOUNCE: "bounce_classification",
+    EventKind.BLOCKED: "bounce_classification",
+    EventKind.OPEN: "useragent",
+    EventKind.MACHINE_OPEN: "useragent",
+    EventKind.CLICK: "useragent",
+}
+"""The field that tells events of the kind apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def fingerprint(event: ProviderEvent) -> bytes:
     """32 bytes that are the same for every copy of a fact.
 
     SendGrid's own event id changes on some retries and is missing on some types (sendgrid-nodejs#1435, docs#2862), so
-    copies are recognised by what they say: message, kind, moment, link, and the program that asked for it.
+    copies are recognised by what they say: message, kind, moment, link, and the reason or the program behind it.
     """
     about = event.reference or event.address or event.provider_message_id or ""
     is_undated = event.is_report and event.reference is not None
@@ -95,12 +102,13 @@ def fingerprint_bad(event: BadEvent) -> bytes:
 
 
 def _detail(event: ProviderEvent) -> str:
-    # Two replies within a second are two facts; they differ in their text.
-    if event.kind in (EventKind.REPLY, EventKind.OTHER):
+    """What else tells two facts of the same second apart, in the provider's own words: whichever of them came second would otherwise
+    not be counted under its reason or its label."""
+    if event.kind in (EventKind.REPLY, EventKind.DROPPED, EventKind.OTHER):
         return event.reason or ""
-    # So are a person and a scanner at the same link: whichever came second would have no label of its own.
-    agent = event.raw.get("useragent") if event.kind in _ENGAGEMENT else None
-    return agent if isinstance(agent, str) else ""
+    name = _DETAILS.get(event.kind)
+    value = event.raw.get(name) if name else None
+    return value if isinstance(value, str) else ""
 
 
 def _digest(*parts: str) -> bytes:

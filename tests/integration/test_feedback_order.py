@@ -42,7 +42,7 @@ from tests.builders import add_campaign, prepared, to_sending
 from tests.integration.test_feedback import NOW
 from tests.integration.test_feedback_meaning import CHROME, several
 
-MESSAGES = 3
+MESSAGES = 2
 _LINKS = ("https://x.example/1", "https://x.example/2")
 _AGENTS = (CHROME, "Barracuda", None)
 _CLASSES = ("Invalid Address", "Mailbox Unavailable", "Reputation", None)
@@ -80,8 +80,8 @@ def facts_of_email() -> st.SearchStrategy[dict[str, Any]]:
         {
             "run": st.integers(0, 1),
             "message": st.integers(0, MESSAGES - 1),
-            "at": st.integers(0, 12),
-            "id": st.sampled_from(("own", "own", "shared", "none")),
+            "at": st.integers(0, 4),
+            "id": st.sampled_from(("own", "shared", "none")),
             "by": st.sampled_from(("reference", "reference", "batch", "stranger")),
         }
     )
@@ -91,7 +91,7 @@ def facts_of_email() -> st.SearchStrategy[dict[str, Any]]:
 def facts_of_sms() -> st.SearchStrategy[dict[str, Any]]:
     moment = st.integers(0, 3)
     message = st.integers(0, MESSAGES - 1)
-    report = st.fixed_dictionaries({"message": message, "status": st.sampled_from(_STATUSES), "at": moment})
+    report = st.fixed_dictionaries({"message": message, "status": st.sampled_from(_STATUSES)})
     reply = st.fixed_dictionaries({"message": message, "command": st.sampled_from(_REPLIES), "at": moment})
     return st.one_of(report, reply)
 
@@ -126,9 +126,9 @@ class World:
             said["email"] = "stranger@else.example"
         if fact["id"] == "own":
             said["sg_event_id"] = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).hex()[-90:]
-        elif fact["id"] == "shared":
-            # Of several facts about several messages, but of one of each kind: those would be copies.
-            said["sg_event_id"] = f"{fact['run']}{place}{fact['at']}"
+        elif fact["id"] == "shared" and fact["event"] in (*_PLAIN, "dropped"):
+            # Of one fact of each kind: two of a kind about one message would be copies.
+            said["sg_event_id"] = f"{fact['by']}{fact['at']}"
         return Source.SENDGRID, said
 
     def text(self, fact: dict[str, Any]) -> Fact:
@@ -136,7 +136,8 @@ class World:
         if "status" in fact:
             reference = f"{self.sms.uid}-{self.sms_ids[fact['message']]}"
             named = {"phonenumber": phone, "customerid": reference, "status": fact["status"]}
-            return Source.SENDMODE_DELIVERY, named | {"timestamp": NOW + fact["at"]}
+            # A report says that a station is passed and seldom when: of its copies the first one's minute stands.
+            return Source.SENDMODE_DELIVERY, named | {"timestamp": NOW}
         said = {"mobilenumber": phone, "command": fact["command"], "timestamp": NOW + fact["at"]}
         return Source.SENDMODE_REPLY, said
 
@@ -237,7 +238,7 @@ def world(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @given(
-    emails=st.lists(facts_of_email(), max_size=25),
+    emails=st.lists(facts_of_email(), min_size=15, max_size=30),
     texts=st.lists(facts_of_sms(), max_size=8),
     seed=st.integers(0, 2**32),
 )

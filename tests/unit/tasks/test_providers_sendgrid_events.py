@@ -266,6 +266,19 @@ class TestFingerprint:
 
         assert fingerprint(one(**fields)) != fingerprint(base)
 
+    @pytest.mark.parametrize(
+        ("event", "field"),
+        [
+            ("open", "useragent"),
+            ("click", "useragent"),
+            ("bounce", "bounce_classification"),
+            ("dropped", "reason"),
+        ],
+    )
+    def test_differs_by_what_its_label_or_its_reason_is_told_from(self, event: str, field: str) -> None:
+        assert fingerprint(one(event=event, **{field: "a"})) != fingerprint(one(event=event, **{field: "b"}))
+        assert fingerprint(one(event="delivered", **{field: "a"})) == fingerprint(one(event="delivered"))
+
     def test_of_events_without_a_reference_depends_on_the_address(self) -> None:
         assert fingerprint(one(ics_message="", email="a@x.ie")) != fingerprint(
             one(ics_message="", email="b@x.ie")
