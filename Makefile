@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
-.PHONY: help setup demo up test test-fast faults faults-webhooks lint format bench lock audit clean
+.PHONY: help setup demo up test test-fast faults faults-webhooks hostile fuzz lint format bench lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
 
 faults: $(STAMP) ## Campaigns under faults, and a count of what became of every message, in 10 minutes (ARGS="--seed 7")
 	@$(WITH_DATABASE) $(BIN)/python -m tests.faults $(ARGS)
+
+hostile: $(STAMP) ## 10,000 forged, stale, oversized and malformed webhooks: all refused, nothing written (ARGS="--seed 7")
+	@$(BIN)/python -m tests.faults.hostile $(ARGS)
+
+fuzz: $(STAMP) ## The API's own description against the API, for longer than the suite does (ARGS="--examples 500")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 faults-webhooks: $(STAMP) ## Webhooks while API and database are killed, and a count of every event (ARGS="--events 20000")
 	@$(BIN)/python -m tests.faults.webhooks $(ARGS)

@@ -20,10 +20,10 @@ token_app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 jobs_app = typer.Typer(help="Work that gave up: see it, and try it again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="failed-jobs")
-events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
-app.add_typer(events_app, name="webhook-events")
 stats_app = typer.Typer(help="Counts of executions.", no_args_is_help=True)
 app.add_typer(stats_app, name="stats")
+events_app = typer.Typer(help="Webhook events that could not be applied.", no_args_is_help=True)
+app.add_typer(events_app, name="webhook-events")
 errors = Console(stderr=True, highlight=False)
 
 
@@ -282,6 +282,20 @@ def status(
         show_status(client, execution_id)
 
 
+@app.command()
+def health(
+    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
+) -> None:
+    """Show what waits and what is stuck, with what to do. Exit code 1 when there is something to do."""
+    from deployments.client import api_client
+    from deployments.health_command import show_health
+    from settings import get_settings
+
+    with api_client(get_settings(), url=url, token=token) as client:
+        raise typer.Exit(show_health(client))
+
+
 @jobs_app.command("list")
 def failed_jobs_list(
     with_retried: Annotated[bool, typer.Option("--all", help="Also those that were retried.")] = False,
@@ -317,6 +331,43 @@ def failed_jobs_retry(
         retry_job(client, job_id)
 
 
+@stats_app.command("verify")
+def stats_verify(
+    execution_id: Annotated[
+        int | None, typer.Argument(min=1, help="All executions when it is left out.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set right what differs; kept with who and when.")
+    ] = False,
+) -> None:
+    """Compare the counts of executions with a recount of ledger and events, and messages with their events.
+
+    Reads the database itself. Exit code 1 when there was a difference, one that was repaired too.
+    """
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.verify_command import run_verify
+    from settings import get_settings
+
+    check_database(get_settings())
+    raise typer.Exit(run_verify(get_database(), execution_id, with_repair=repair))
+
+
+@stats_app.command("relabel")
+def stats_relabel(execution_id: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Tell again which opens and clicks are a machine's, by the present rule and scanners; counts follow.
+
+    Works on the database itself; it may be cut, and run again.
+    """
+    from db.engine import get_database
+    from deployments.checks import check_database
+    from deployments.verify_command import run_relabel
+    from settings import get_settings
+
+    check_database(get_settings())
+    run_relabel(get_database(), execution_id)
+
+
 @events_app.command("list")
 def webhook_events_list(
     with_closed: Annotated[bool, typer.Option("--all", help="Also those that are applied or gone.")] = False,
@@ -350,25 +401,16 @@ def webhook_events_replay(
         raise typer.Exit(replay_all(client) if event_id is None else replay_one(client, event_id))
 
 
-@stats_app.command("relabel")
-def stats_relabel(
-    execution_id: Annotated[int, typer.Argument(min=1)],
-    url: Annotated[str | None, typer.Option(help="The API; default: the one of this installation.")] = None,
-    token: Annotated[str | None, typer.Option(envvar="ICS_TOKEN", help="A token of the API.")] = None,
-) -> None:
-    """Tell machines from people once more in an execution, by the rule as it is set now."""
-    from deployments.client import api_client
-    from deployments.relabel_command import relabel_execution
-    from settings import get_settings
-
-    with api_client(get_settings(), url=url, token=token) as client:
-        relabel_execution(client, execution_id)
-
-
 def main() -> None:
     """Entry point: an expected error is one clear line and exit code 1, never a traceback."""
-    from db.errors import IcsError
+    from contextlib import suppress
 
+    from db.errors import IcsError
+    from settings import get_settings
+    from tasks.logs import configure_logs
+
+    with suppress(ValidationError):  # A command that needs the settings says what is wrong with them.
+        configure_logs(get_settings().log_level)
     try:
         app()
     except ValidationError as error:

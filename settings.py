@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     provider_timeout_seconds: float = Field(30.0, gt=0, le=600)
     batch_lease_seconds: int = Field(120, ge=5, le=3600)
     orphan_seconds: int = Field(30, ge=5, le=3600)
+    unclaimed_seconds: int = Field(60, ge=5, le=86400)
     max_batch_attempts: int = Field(8, ge=1, le=100)
     max_run_attempts: int = Field(20, ge=1, le=1000)
     evidence_window_hours: int = Field(72, ge=0, le=24 * 90)
@@ -118,6 +119,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "ICS_BATCH_LEASE_SECONDS must be at least twice ICS_PROVIDER_TIMEOUT_SECONDS: "
                 "a request has to end before the lease of its batch does"
+            )
+        if self.complaint_warn_percent > self.complaint_pause_percent:
+            raise ValueError(
+                "ICS_COMPLAINT_WARN_PERCENT must not be above ICS_COMPLAINT_PAUSE_PERCENT: "
+                "people are warned before an execution is paused"
             )
         return self
 

@@ -9,6 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.dependencies import authenticate, refuse_unknown_parameters
 from api.limits import BodyLimit
+from api.measuring import Measured, Measurements
+from api.request_ids import RequestIds
 from api.routers import (
     bulk_operations,
     client_history,
@@ -24,12 +26,14 @@ from api.routers import (
     live,
     member_imports,
     merges,
+    monitoring,
     operations,
     plots,
     privacy,
     rate_limits,
     relabelling,
     segments,
+    statistics,
     templates,
     unknown,
     unsubscribe,
@@ -41,7 +45,7 @@ from db.engine import get_database
 from settings import get_settings
 from tasks.feedback.applier import Applier
 from tasks.feedback.inbox import Inbox
-from tasks.live.hub import Hub
+from tasks.live.hub import hub_of
 from tasks.logs import configure_logs
 
 _WITH_TOKEN: tuple[APIRouter, ...] = (
@@ -59,6 +63,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     flows.router,
     flow_sending.router,
     flow_executions.router,
+    statistics.router,
     live.tickets,
     plots.router,
     unknown.router,
@@ -71,11 +76,15 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     rate_limits.router,
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
-_PUBLIC: tuple[APIRouter, ...] = (health.router, webhooks.router, unsubscribe.router)
+_PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
+# 100,000 addresses with notes.
+SUPPRESSIONS_BYTES = 20 * 1024 * 1024
+# A page of ticks.
+UNSUBSCRIBE_BYTES = 16 * 1024
 
 
 @asynccontextmanager
@@ -83,8 +92,9 @@ async def _applying(app: FastAPI) -> AsyncIterator[None]:
     """Webhooks are stored and applied by threads of this process, for as long as it runs."""
     applier = Applier(get_database(), threads=get_settings().webhook_appliers)
     inbox = Inbox(get_database())
-    hub = Hub(get_database())
+    hub = hub_of(get_database())
     app.state.applier, app.state.inbox, app.state.hub = applier, inbox, hub
+    app.state.measurements, app.state.overview_reader = Measurements(), None
     inbox.start()
     applier.start()
     applier.notify()
@@ -107,17 +117,26 @@ def create_app() -> FastAPI:
         responses=errors.responses(422),
         lifespan=_applying,
     )
+    app.state.measurements = Measurements()
     errors.install(app)
     for router in _WITH_TOKEN:
         app.include_router(
             router,
             dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
-            responses=errors.responses(401, 413),
+            responses=errors.responses(400, 401, 408, 413, 503),
         )
     for router in _WITH_TOKEN_OR_TICKET:
         app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
-    app.add_middleware(BodyLimit, limits={"/webhooks": WEBHOOK_BYTES, "/api/member-imports": upload})
+    limits = {
+        "/webhooks": WEBHOOK_BYTES,
+        "/api/member-imports": upload,
+        "/unsubscribe": UNSUBSCRIBE_BYTES,
+        "/api/unsubscribed/import": SUPPRESSIONS_BYTES,
+    }
+    app.add_middleware(BodyLimit, limits=limits)
+    app.add_middleware(Measured)
+    app.add_middleware(RequestIds)
     return app

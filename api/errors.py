@@ -1,6 +1,7 @@
 """Errors as problem documents (RFC 9457). This file alone knows which error is which status."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, field_validator
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from api.request_ids import HEADER, current_id
 from db.engine import DatabaseOutage
 from db.errors import Conflict, DatabaseUnavailable, IcsError, Invalid, NotFound, TookTooLong
 from tasks.sending.configuration import ProviderNotConfigured
@@ -70,12 +73,25 @@ class FlowIncomplete(IcsError):
         self.problems = problems
 
 
-class WebhookRefused(IcsError):
-    """A webhook that is not proven to come from the provider."""
+class Refusal(StrEnum):
+    """Why a webhook is not stored; a label of the metrics."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
+    NOT_CONFIGURED = "not_configured"
+    UNSIGNED = "unsigned"
+    WRONG_SIGNATURE = "wrong_signature"
+    TOO_OLD = "too_old"
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    NOT_STORED = "not_stored"
+
+
+class WebhookRefused(IcsError):
+    """A webhook that is not proven to come from the provider, or that could not be stored."""
+
+    def __init__(self, status: int, refusal: Refusal, detail: str) -> None:
+        super().__init__(detail)
         self.status = status
+        self.refusal = refusal
 
 
 class Busy(IcsError):
@@ -136,11 +152,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DatabaseOutage, _outage)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
 def _known(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, WebhookRefused):
+        request.app.state.measurements.count_refusal(request.url.path, error.refusal)
         return problem(error.status, str(error))
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == 500:
@@ -169,14 +187,27 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, detail, headers=error.headers)
 
 
+def _gone(request: Request, error: Exception) -> JSONResponse:
+    """The client went away before its body was there. Nobody reads the answer; it is counted."""
+    return problem(400, "the body is not complete")
+
+
 def _outage(request: Request, error: Exception) -> JSONResponse:
-    log.error("database away", path=request.url.path, error=type(error).__name__)
+    log.error("database away", route=_route(request), error=type(error).__name__)
     return problem(503, "the database does not answer; try again", headers={"Retry-After": "5"})
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected error", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return problem(500, "something went wrong here; it was logged")
+    log.error("unexpected error", route=_route(request), error=type(error).__name__, exc_info=error)
+    # Answered outside of all middleware, which would have put it there.
+    name = current_id()
+    headers = {HEADER: name} if name else None
+    return problem(500, "something went wrong here; it was logged", headers=headers)
+
+
+def _route(request: Request) -> str:
+    """The template of the route: paths have secrets and tokens in them."""
+    return str(getattr(request.scope.get("route"), "path_format", "none"))
 
 
 def _words(found: Mapping[str, Any]) -> str:

@@ -10,11 +10,11 @@ from random import uniform
 from threading import Lock
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db.dialect import engine_options, is_outage, is_retryable, prepare_engine
+from db.dialect import engine_options, is_outage, is_retryable, prepare_engine, snapshot_options
 from db.errors import DatabaseUrlInvalid
 from settings import get_settings
 
@@ -27,6 +27,7 @@ __all__ = [
     "is_outage",
     "make_engine",
     "session_factory",
+    "when_committed",
 ]
 DatabaseError = DBAPIError
 DatabaseOutage = OperationalError
@@ -75,6 +76,11 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def when_committed(session: Session, work: Callable[[], None]) -> None:
+    """Do `work`, which uses no database, after the transaction is committed; never when it is rolled back."""
+    event.listen(session, "after_commit", lambda _: work(), once=True)
+
+
 class Database:
     """One engine and the two ways to use it: reading, and writing in a transaction that may be run again."""
 
@@ -82,6 +88,8 @@ class Database:
         self.engine = engine
         self._writing = session_factory(engine)
         self._reading = session_factory(engine.execution_options(sqlite_begin="DEFERRED"))
+        at_one_moment = snapshot_options(engine.dialect.name)
+        self._snapshot = session_factory(engine.execution_options(**at_one_moment))
         # SQLite has one writer at a time and lets the others poll with growing pauses. A queue in front of it keeps
         # the threads of a process from waiting for pauses; servers need no such thing.
         self._writers: AbstractContextManager[object] = (
@@ -95,6 +103,12 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session for SELECTs that all see the database as it was at the first of them."""
+        with self._snapshot() as session:
+            yield session
+
+    @contextmanager
     def transaction(self) -> Iterator[Session]:
         """One transaction, committed at the end. For work that cannot be run twice; prefer `run`."""
         with self._writers, self._writing.begin() as session:
@@ -105,9 +119,17 @@ class Database:
 
         `work` must have no effect outside the session.
         """
+        return self._run(self._writing, work)
+
+    def run_at_one_moment(self, work: Callable[[Session], T]) -> T:
+        """As `run`, and all SELECTs of `work` that lock nothing see the database as it was at the first of them."""
+        is_server = self.engine.dialect.name != "sqlite"  # A writer of SQLite is alone anyway.
+        return self._run(self._snapshot if is_server else self._writing, work)
+
+    def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                with self._writers, self._writing.begin() as session:
+                with self._writers, sessions.begin() as session:
                     return work(session)
             except DBAPIError as error:
                 if attempt == MAX_ATTEMPTS or not is_retryable(error):

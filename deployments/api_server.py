@@ -1,11 +1,13 @@
 """The API as a process: uvicorn, told to end open streams before it waits for requests to end."""
 
+import logging
 import socket
 
 import uvicorn
 
 from settings import Settings
 from tasks.live.hub import close_hubs
+from tasks.logs import capture_library_logs, configure_logs
 
 # Longer than any request but a stream should take; what is left is cut off then.
 GRACE_SECONDS = 30
@@ -19,6 +21,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def without_sockets(record: logging.LogRecord) -> bool:
+    """Filters out that a WebSocket was opened or closed: uvicorn writes its address, and with it the ticket in it, into the log."""
+    message = str(record.msg)
+    return '"WebSocket ' not in message and message not in ("connection open", "connection closed")
+
+
 def serve_api(settings: Settings) -> None:
     """Serve until the process is told to stop."""
     config = uvicorn.Config(
@@ -28,10 +36,14 @@ def serve_api(settings: Settings) -> None:
         port=settings.api_port,
         log_level=settings.log_level.lower(),
         access_log=False,
+        log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    configure_logs(settings.log_level)
+    capture_library_logs(settings.log_level)
+    logging.getLogger("uvicorn.error").addFilter(without_sockets)
     server = Server(config)
     server.run()
     if not server.started:

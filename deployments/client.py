@@ -11,6 +11,9 @@ import orjson
 from db.errors import IcsError
 from settings import Settings
 
+# Streams give a sign of life every 15 seconds; less of it means that something on the way holds them back.
+SILENCE_SECONDS = 20.0
+
 
 class ApiError(IcsError):
     """The API refused: its problem document in one line.
@@ -72,15 +75,23 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise self._silence(error) from error
 
+    def get_if_changed(self, path: str, etag: str | None) -> tuple[str | None, Any]:
+        """(ETag, answer); the answer is None when it is still the one that `etag` names."""
+        headers = {"If-None-Match": etag} if etag else {}
+        response = self._send("GET", path, headers=headers)
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return etag, None
+        return response.headers.get("ETag"), response.json()
+
     def events(self, path: str, *, seen: str | None = None) -> Iterator[tuple[str, Any]]:
         """Server-sent events as (id, data), until the server ends the stream. `seen` is the id of the last one that is known.
 
         Raises:
-            ApiError: as for every call, and when nothing came for a minute, not even a sign of life.
+            ApiError: as for every call, and when nothing came for `SILENCE_SECONDS`, not even a sign of life.
         """
         headers = {"Last-Event-ID": seen} if seen else {}
         try:
-            with self._http.stream("GET", path, headers=headers) as response:
+            with self._http.stream("GET", path, headers=headers, timeout=SILENCE_SECONDS) as response:
                 if response.is_error:
                     response.read()
                     raise _refusal(response)
@@ -94,13 +105,17 @@ class ApiClient:
         )
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        response = self._send(method, path, **options)
+        return response.json() if response.content else None
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._silence(error) from error
         if response.is_error:
             raise _refusal(response)
-        return response.json() if response.content else None
+        return response
 
 
 def api_client(settings: Settings, *, url: str | None, token: str | None) -> ApiClient:

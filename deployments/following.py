@@ -1,7 +1,7 @@
 """Executions as they change, for the terminal: by server-sent events, and by asking again where these do not come through."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 from deployments.client import ApiClient, ApiError
 
 POLL_SECONDS = 1.0
+POLLS_AFTER_SILENCE = 20
+"""How often to ask before the next try of a stream that brought nothing: a proxy on the way may hold streams back."""
+PATIENCE_SECONDS = 30.0
 # The API is restarted, or its place is taken: the next try may succeed. Anything else will not get better by itself.
 _PASSING = (None, 429, 502, 503, 504)
-_PATIENCE = 30.0
 
 
 def follow(client: ApiClient, execution_ids: Sequence[int], *, timeout: float) -> Iterator[tuple[int, Any]]:
@@ -23,7 +25,8 @@ def follow(client: ApiClient, execution_ids: Sequence[int], *, timeout: float) -
     arrived: Queue[tuple[int, Any] | ApiError] = Queue()
     is_over = Event()
     for execution_id in execution_ids:
-        Thread(target=_read, args=(client, execution_id, arrived, is_over), daemon=True).start()
+        follower = _Follower(client, execution_id, arrived.put, is_over)
+        Thread(target=follower.run, daemon=True).start()
     deadline = time.monotonic() + timeout
     try:
         while True:
@@ -37,48 +40,83 @@ def follow(client: ApiClient, execution_ids: Sequence[int], *, timeout: float) -
         is_over.set()
 
 
-def _read(
-    client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] | ApiError]", is_over: Event
-) -> None:
-    try:
-        _follow_one(client, execution_id, arrived, is_over)
-    except Exception as error:
-        # The caller has seen enough, and closed the client under the stream.
-        if not is_over.is_set():
-            arrived.put(ApiError(f"execution {execution_id} cannot be followed: {error}"))
+class _Follower:
+    """Follows one execution in a thread, until it is over or there is no hope left."""
 
+    def __init__(
+        self,
+        client: ApiClient,
+        execution_id: int,
+        tell: Callable[[tuple[int, Any] | ApiError], None],
+        is_over: Event,
+    ) -> None:
+        self._client = client
+        self._id = execution_id
+        self._path = f"/api/flow-executions/{execution_id}"
+        self._tell = tell
+        self._is_over = is_over
+        self._failing_since: float | None = None
+        self._seen: str | None = None
+        self._etags: dict[str, str | None] = {}
+        self._answers: dict[str, Any] = {}
 
-def _follow_one(
-    client: ApiClient, execution_id: int, arrived: "Queue[tuple[int, Any] | ApiError]", is_over: Event
-) -> None:
-    seen: str | None = None
-    heard_at = time.monotonic()
-    while not is_over.is_set():
+    def run(self) -> None:
         try:
-            for event_id, picture in client.events(f"/api/flow-executions/{execution_id}/events", seen=seen):
-                seen, heard_at = event_id, time.monotonic()
-                arrived.put((execution_id, picture))
-            error = None
-        except ApiError as caught:
-            error = caught
-        if is_over.is_set():
-            return
-        if error is not None and error.status not in _PASSING:
-            arrived.put(error)
-            return
+            while not self._is_over.is_set():
+                polls = 1 if self._stream() else POLLS_AFTER_SILENCE
+                for _ in range(polls):
+                    self._poll()
+                    if self._is_over.wait(POLL_SECONDS):
+                        return
+        except Exception as error:
+            # The caller may have seen enough, and closed the client under the stream.
+            if not self._is_over.is_set():
+                self._tell(_as_api_error(error, self._id))
+
+    def _stream(self) -> bool:
+        """Until it ends or breaks; whether anything came."""
+        came = False
         try:
-            arrived.put((execution_id, _ask(client, execution_id)))
-            heard_at = time.monotonic()
-        except ApiError as caught:
-            if caught.status not in _PASSING or time.monotonic() - heard_at > _PATIENCE:
-                arrived.put(caught)
-                return
-        time.sleep(POLL_SECONDS)
+            for event_id, picture in self._client.events(f"{self._path}/events", seen=self._seen):
+                self._seen, came = event_id, True
+                self._hear(picture)
+        except ApiError as error:
+            if error.status not in _PASSING:
+                raise
+        return came
+
+    def _poll(self) -> None:
+        """The same picture by two requests, which cost next to nothing while nothing changes."""
+        try:
+            changed = [self._ask(path) for path in (self._path, f"{self._path}/stats")]
+        except ApiError as error:
+            self._bear(error)
+            return
+        self._failing_since = None
+        if any(changed):
+            execution, stats = self._answers[self._path], self._answers[f"{self._path}/stats"]
+            counts = stats["messages"] if execution["counts"] is not None else {}
+            self._hear({**execution, "messages": counts, "sms": stats["sms"]})
+
+    def _ask(self, path: str) -> bool:
+        etag, answer = self._client.get_if_changed(path, self._etags.get(path))
+        if answer is None:
+            return False
+        self._etags[path], self._answers[path] = etag, answer
+        return True
+
+    def _hear(self, picture: dict[str, Any]) -> None:
+        self._tell((self._id, picture))
+
+    def _bear(self, error: ApiError) -> None:
+        """Raises the error when it will not pass, or has not for too long."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if error.status not in _PASSING or now - self._failing_since > PATIENCE_SECONDS:
+            raise error
 
 
-def _ask(client: ApiClient, execution_id: int) -> dict[str, Any]:
-    """The same picture by two requests."""
-    execution = client.get(f"/api/flow-executions/{execution_id}")
-    stats = client.get(f"/api/flow-executions/{execution_id}/stats")
-    has_snapshot = execution["counts"] is not None
-    return {**execution, "messages": stats["messages"] if has_snapshot else {}, "sms": stats["sms"]}
+def _as_api_error(error: Exception, execution_id: int) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    return ApiError(f"execution {execution_id} cannot be followed: {error}")

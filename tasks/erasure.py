@@ -1,6 +1,6 @@
 """How an erased person is recognised without being known: by a keyed hash of each address. Pure but for the key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from db.states import Channel
 from tasks.signing import sign
@@ -17,9 +17,9 @@ def erased_address(key: bytes, channel: Channel, address: str) -> str:
     return _PREFIX + sign(key, "erased address", f"{channel}:{address}", length=32)
 
 
-def by_erased_address(key: bytes, channel: Channel, addresses: Iterable[str]) -> dict[str, str]:
-    """The addresses by what would stand in their place."""
-    return {erased_address(key, channel, address): address for address in addresses}
+def by_erased_address(keys: Sequence[bytes], channel: Channel, addresses: Iterable[str]) -> dict[str, str]:
+    """The addresses by what may stand in their place: with the key of today, or one that was it when they were erased."""
+    return {erased_address(key, channel, address): address for address in addresses for key in keys}
 
 
 def is_erased(stored: str) -> bool:

@@ -3,6 +3,7 @@
 import hmac
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from settings import Settings
@@ -19,14 +20,22 @@ def secret_key(settings: Settings) -> bytes:
     return path.read_bytes()
 
 
+def secret_keys(settings: Settings) -> tuple[bytes, ...]:
+    """The key that signs now, and those of `ICS_OLD_SECRET_KEYS`, which signed before it: what they signed still holds."""
+    old = (each.strip() for each in settings.old_secret_keys.get_secret_value().split(","))
+    return secret_key(settings), *(each.encode() for each in old if each)
+
+
 def sign(key: bytes, purpose: str, value: str, *, length: int = 16) -> str:
     """`length` bytes of HMAC-SHA256 in hex; the purpose keeps a signature of one kind from passing as another."""
     return hmac.digest(key, f"{purpose}\n{value}".encode(), "sha256")[:length].hex()
 
 
-def is_signed(key: bytes, purpose: str, value: str, signature: str) -> bool:
-    """Whether `signature` was made by `sign` for the same purpose and value; takes the same time either way."""
-    return hmac.compare_digest(sign(key, purpose, value).encode(), signature.encode())
+def is_signed(keys: Iterable[bytes], purpose: str, value: str, signature: str) -> bool:
+    """Whether `signature` was made by `sign` with one of the keys, for the same purpose and value; takes the same time either way."""
+    given = signature.encode("utf-8", "replace")
+    # All of them, whichever fits: how long it takes tells nothing.
+    return True in [hmac.compare_digest(sign(key, purpose, value).encode(), given) for key in keys]
 
 
 def _create(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from api.schemas.client_history import (
     TimelineOut,
 )
 from db.queries import client_history
-from db.queries.client_history import EntryKind, Place
+from db.queries.client_history import Entry, EntryKind, Place
 from db.queries.clients import get_client
 from db.queries.consents import list_consents as list_logged
 
@@ -43,12 +44,21 @@ def get_timeline(
         found = client_history.list_entries(
             session, client_id, before=before, limit=limit + 1, kinds=kind or ()
         )
-    items = found[:limit]
-    last = items[-1] if len(found) > limit else None
-    return TimelineOut(
-        items=[_ENTRY.validate_python({"kind": e.kind.value, "at": e.at, **e.details}) for e in items],
-        next_cursor=_cursor(Place(last.at, last.place, last.id)) if last else None,
-    )
+    return _timeline(found, limit)
+
+
+@router.get("/conversation", responses=responses(404))
+def get_conversation(
+    database: DatabaseDep,
+    client_id: ItemId,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+) -> TimelineOut:
+    """The SMS to the client and their answers, newest first. The text of an answer is the `reason` of its event."""
+    before = _place(cursor) if cursor else None
+    with database.reading() as session:
+        found = client_history.list_conversation(session, client_id, before=before, limit=limit + 1)
+    return _timeline(found, limit)
 
 
 @router.get("/consents", responses=responses(404))
@@ -76,6 +86,16 @@ def list_lists(database: DatabaseDep, client_id: ItemId) -> MembershipsOut:
             for each in found.items
         ],
         unasked=found.unasked,
+    )
+
+
+def _timeline(found: Sequence[Entry], limit: int) -> TimelineOut:
+    """One page; `found` has one entry more when there is another page."""
+    items = found[:limit]
+    last = items[-1] if len(found) > limit else None
+    return TimelineOut(
+        items=[_ENTRY.validate_python({"kind": e.kind.value, "at": e.at, **e.details}) for e in items],
+        next_cursor=_cursor(Place(last.at, last.place, last.id)) if last else None,
     )
 
 

@@ -22,9 +22,9 @@ from db.queries.timelines import list_client_messages as list_timeline
 from db.states import Channel
 from settings import Settings
 from tasks.addresses import AddressInvalid, normalise_phone
-from tasks.erasure import erased_address
+from tasks.erasure import by_erased_address
 from tasks.searching import SearchKind, read_search
-from tasks.signing import secret_key
+from tasks.signing import secret_keys
 
 router = APIRouter(prefix="/api/clients", tags=["clients"])
 
@@ -130,11 +130,15 @@ def list_client_messages(database: DatabaseDep, client_id: ItemId, page: PageDep
     return PageOut[MessageOut](items=items, next_cursor=found.next_cursor)
 
 
-def _hashes(values: Mapping[str, Any], settings: Settings) -> dict[Channel, str]:
-    """What would stand in the place of the addresses if they had been erased."""
-    key = secret_key(settings)
+def _hashes(values: Mapping[str, Any], settings: Settings) -> dict[Channel, list[str]]:
+    """What may stand in the place of the addresses if they were erased."""
+    keys = secret_keys(settings)
     addresses = {Channel.EMAIL: values.get("email"), Channel.SMS: values.get("phone")}
-    return {channel: erased_address(key, channel, found) for channel, found in addresses.items() if found}
+    return {
+        channel: list(by_erased_address(keys, channel, [found]))
+        for channel, found in addresses.items()
+        if found
+    }
 
 
 def _origin(body: ClientIn, token: ApiToken) -> ConsentOrigin:

@@ -26,10 +26,10 @@ from tasks.exports.writing import csv_pieces, write_workbook
 
 router = APIRouter(tags=["exports"])
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}, "application/octet-stream": {}}, "description": "The file"}
-}
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {}, _XLSX: {}}, "description": "The file"}
+}
 Format = Annotated[ExportFormat, Query(alias="format")]
 ColumnNames = Annotated[
     str | None,
@@ -42,7 +42,7 @@ ColumnNames = Annotated[
 ]
 
 
-@router.get("/api/clients/export", response_model=None, responses=_FILE)
+@router.get("/api/clients/export", response_class=StreamingResponse, response_model=None, responses=_FILE)
 def export_clients(
     database: DatabaseDep, as_format: Format = ExportFormat.CSV, columns: ColumnNames = None
 ) -> StreamingResponse | FileResponse:
@@ -50,7 +50,12 @@ def export_clients(
     return _export(database, Choice(), as_format, _query_columns(database, columns), "clients")
 
 
-@router.post("/api/clients/export", response_model=None, responses=_FILE)
+@router.post(
+    "/api/clients/export",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses={**_FILE, **responses(404)},
+)
 def export_chosen_clients(database: DatabaseDep, body: ExportIn) -> StreamingResponse | FileResponse:
     """The clients that a segment rule describes now, as a file."""
     if body.rule is not None and body.client_list_id is not None:
@@ -61,6 +66,7 @@ def export_chosen_clients(database: DatabaseDep, body: ExportIn) -> StreamingRes
 
 @router.get(
     "/api/client-lists/{list_id}/export",
+    response_class=StreamingResponse,
     response_model=None,
     responses={**_FILE, **responses(404)},
 )

@@ -5,17 +5,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Request
 from fastapi.responses import Response
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import responses
 from api.etags import with_etag
 from api.schemas.base import PageOut
 from api.schemas.flow_executions import ExecutionItem, ExecutionOut, ExecutionStats, MessageOut
+from api.schemas.statistics import StatsBlocks
 from db.engine import Database
 from db.queries import executions, webhooks
 from db.queries.recount import recount
 from db.queries.stats import find_counts
 from db.queries.unknown import find_oldest_unknown
 from db.states import ExecutionState, MessageState
+from settings import Settings
 from tasks.orchestration.sync import dispatch_execution
 
 router = APIRouter(prefix="/api/flow-executions", tags=["flow executions"])
@@ -47,20 +49,24 @@ def get_execution(request: Request, database: DatabaseDep, execution_id: ItemId)
 def get_stats(
     request: Request,
     database: DatabaseDep,
+    settings: SettingsDep,
     execution_id: ItemId,
     verify: Annotated[bool, Query(description="Also recount the ledger and compare; slow.")] = False,
 ) -> Response:
-    """All counts of an execution. With `If-None-Match` 304 as long as they are the same."""
-    return with_etag(request, _read_stats(database, execution_id, verify=verify))
+    """All counts of an execution, and its rates; as fast for a million messages as for ten. With `If-None-Match` 304 as long as they
+    are the same."""
+    return with_etag(request, _read_stats(database, settings, execution_id, verify=verify))
 
 
-def _read_stats(database: Database, execution_id: int, *, verify: bool) -> ExecutionStats:
+def _read_stats(database: Database, settings: Settings, execution_id: int, *, verify: bool) -> ExecutionStats:
     with database.reading() as session:
         executions.get_execution(session, execution_id)
         counts = find_counts(session, execution_id)
         is_unknown = counts.messages[MessageState.UNKNOWN.value] > 0
         oldest = find_oldest_unknown(session, execution_id) if is_unknown else None
+        blocks = StatsBlocks.blocks_of(counts, price=settings.sms_part_price, currency=settings.sms_currency)
         return ExecutionStats(
+            **dict(blocks),
             execution_id=execution_id,
             messages=counts.messages,
             sms=counts.sms,
@@ -102,10 +108,11 @@ def pause_execution(database: DatabaseDep, token: CurrentToken, execution_id: It
 
 @router.post("/{execution_id}/resume", responses=responses(404, 409))
 def resume_execution(
-    database: DatabaseDep, background: BackgroundTasks, execution_id: ItemId
+    database: DatabaseDep, token: CurrentToken, background: BackgroundTasks, execution_id: ItemId
 ) -> ExecutionOut:
-    """Go on with a paused execution, or send a held one."""
-    database.run(lambda s: executions.resume_execution(s, execution_id))
+    """Go on with a paused execution, or send a held one. One that was paused for its complaints or bounces is not paused for them
+    again."""
+    database.run(lambda s: executions.resume_execution(s, execution_id, by=token.name))
     background.add_task(dispatch_execution, database, execution_id)
     return read_execution(database, execution_id)
 

@@ -1,14 +1,15 @@
 """An execution as it changes: server-sent events, a WebSocket, and the ticket that browsers need for them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
@@ -18,9 +19,10 @@ from api.schemas.base import MAX_ID
 from db.engine import Database
 from db.errors import NotFound
 from db.queries import executions
-from db.queries.tokens import is_active_token
+from db.queries.tokens import list_active_tokens
 from settings import Settings
-from tasks.live.hub import Hub, Listener, TooManyListeners
+from tasks.live.hub import Hub
+from tasks.live.listeners import End, Listener, TooManyListeners
 from tasks.live.tickets import LIFETIME_SECONDS, Ticket, read_ticket, write_ticket
 from tasks.signing import secret_key
 
@@ -29,7 +31,9 @@ streams = APIRouter(prefix="/api/flow-executions", tags=["live"])
 """These look for the token by themselves: a ticket may stand in its place."""
 
 HEARTBEAT_SECONDS = 15.0
+_RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
+_SIGN_OF_LIFE = '{"id":null}'
 _UNAUTHENTICATED, _NOT_FOUND, _BUSY, _GOING_AWAY = 4401, 4404, 4429, 1012
 
 
@@ -62,6 +66,12 @@ HubDep = Annotated[Hub, Depends(get_hub)]
 TicketParameter = Annotated[
     str | None, Query(max_length=200, description="Of `live-ticket`, in place of a token.")
 ]
+SeenHeader = Annotated[
+    str | None, Header(alias="Last-Event-ID", max_length=64, description="The last update one has.")
+]
+SeenParameter = Annotated[
+    str | None, Query(max_length=64, description="The same, where no header can be sent.")
+]
 
 
 @streams.get(
@@ -77,24 +87,25 @@ async def stream_events(
     hub: HubDep,
     execution_id: ItemId,
     ticket: TicketParameter = None,
-    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+    seen: SeenHeader = None,
+    last_event_id: SeenParameter = None,
 ) -> StreamingResponse:
     """Server-sent events: the whole picture within a second of each change. With `Last-Event-ID` only what is different from that."""
-    token_id = await run_in_threadpool(_caller, request, database, settings, execution_id, ticket)
+    token_id = await hub.at_the_door(partial(_admit, hub, request, database, settings, execution_id, ticket))
     try:
-        listener = hub.join(execution_id, token_id, seen=last_event_id)
+        listener = hub.join(execution_id, token_id, seen=seen or last_event_id)
     except TooManyListeners as error:
         raise Busy("too many are listening: poll `stats` with its ETag, or come back later") from error
+    return _EventStream(_events(listener), partial(hub.leave, listener))
 
-    async def stream() -> AsyncIterator[bytes]:
-        yield b"retry: 2000\n\n"
-        while await _may_listen(database, listener):
-            update = await listener.next(HEARTBEAT_SECONDS)
-            if listener.is_closed:
-                return
-            yield _HEARTBEAT if update is None else update.server_sent
 
-    return _EventStream(stream(), partial(hub.leave, listener))
+async def _events(listener: Listener) -> AsyncIterator[bytes]:
+    yield _RETRY
+    while True:
+        update = await listener.next(HEARTBEAT_SECONDS)
+        if listener.end:
+            return
+        yield _HEARTBEAT if update is None else update.server_sent
 
 
 class _EventStream(StreamingResponse):
@@ -120,37 +131,69 @@ async def stream_messages(
     hub: HubDep,
     execution_id: Annotated[int, Path(ge=1, le=MAX_ID)],
     ticket: TicketParameter = None,
-    last_event_id: Annotated[str | None, Query(max_length=64)] = None,
+    last_event_id: SeenParameter = None,
 ) -> None:
-    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4404, 4429 (too many) or 1012 (restart)."""
+    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4404, 4429 (too many) or 1012 (restart).
+
+    It is accepted before it is refused: a browser is not told why a handshake failed, but sees the code of a close.
+    """
     await socket.accept()
     try:
-        token_id = await run_in_threadpool(_caller, socket, database, settings, execution_id, ticket)
-        async with hub.listening(execution_id, token_id, seen=last_event_id) as listener:
-            code = await _send(socket, database, listener)
+        token_id = await hub.at_the_door(
+            partial(_admit, hub, socket, database, settings, execution_id, ticket)
+        )
+        with hub.listening(execution_id, token_id, seen=last_event_id) as listener:
+            code = await _send_until_over(socket, listener)
     except Unauthenticated:
         code = _UNAUTHENTICATED
     except NotFound:
         code = _NOT_FOUND
     except TooManyListeners:
         code = _BUSY
+    if code is not None:
+        with suppress(WebSocketDisconnect):
+            await socket.close(code)
+
+
+async def _send_until_over(socket: WebSocket, listener: Listener) -> int | None:
+    """Send updates; returns the code to close with, None when the other side has gone.
+
+    What it sends is read and dropped: uvicorn stops reading a socket with a message that nobody takes, and then hears neither its
+    close nor its pongs.
+    """
+    sending = asyncio.create_task(_send(socket, listener))
+    reading = asyncio.create_task(_drop_messages(socket))
+    try:
+        await asyncio.wait((sending, reading), return_when=asyncio.FIRST_COMPLETED)
+        return sending.result() if sending.done() else None
     except WebSocketDisconnect:
-        return
-    await socket.close(code)
+        return None
+    finally:
+        sending.cancel()
+        reading.cancel()
+        await asyncio.gather(sending, reading, return_exceptions=True)
 
 
-async def _send(socket: WebSocket, database: Database, listener: Listener) -> int:
-    """Until somebody ends it; returns the code to close with. A listener who has gone away is noticed by what is sent."""
-    while await _may_listen(database, listener):
+async def _send(socket: WebSocket, listener: Listener) -> int:
+    while True:
         update = await listener.next(HEARTBEAT_SECONDS)
-        if listener.is_closed:
-            return _GOING_AWAY
-        await socket.send_text('{"id":null}' if update is None else update.message)
-    return _UNAUTHENTICATED
+        if listener.end:
+            return _UNAUTHENTICATED if listener.end is End.REVOKED else _GOING_AWAY
+        await socket.send_text(_SIGN_OF_LIFE if update is None else update.message)
 
 
-def _caller(
-    connection: HTTPConnection, database: Database, settings: Settings, execution_id: int, ticket: str | None
+async def _drop_messages(socket: WebSocket) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def _admit(
+    hub: Hub,
+    connection: HTTPConnection,
+    database: Database,
+    settings: Settings,
+    execution_id: int,
+    ticket: str | None,
 ) -> int:
     """The id of the token that may listen, by header or by ticket.
 
@@ -158,30 +201,28 @@ def _caller(
         Unauthenticated: neither is good.
         NotFound: there is no such execution.
     """
-    scheme, _, plain = connection.headers.get("Authorization", "").partition(" ")
-    if ticket is not None:
-        found = read_ticket(secret_key(settings), ticket, now=time.time())
-        if found is None or found.execution_id != execution_id:
-            raise Unauthenticated
-        token_id = found.token_id
-    elif scheme.lower() == "bearer" and plain.strip():
-        token_id = find_caller(database, plain.strip()).id
+    if ticket is None:
+        token_id = _token_in_header(connection, database)
     else:
-        raise Unauthenticated
-    with database.reading() as session:
-        if not is_active_token(session, token_id):
-            raise Unauthenticated
-        executions.get_execution(session, execution_id)
+        token_id = _token_of_ticket(ticket, database, settings, execution_id)
+    if not hub.knows(execution_id):
+        with database.reading() as session:
+            executions.get_execution(session, execution_id)
     return token_id
 
 
-async def _may_listen(database: Database, listener: Listener) -> bool:
-    """Whether the token is still good; looked at now and then."""
-    if not listener.is_check_due():
-        return True
+def _token_in_header(connection: HTTPConnection, database: Database) -> int:
+    scheme, _, plain = connection.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not plain.strip():
+        raise Unauthenticated
+    return find_caller(database, plain.strip()).id
 
-    def look() -> bool:
-        with database.reading() as session:
-            return is_active_token(session, listener.token_id)
 
-    return await run_in_threadpool(look)
+def _token_of_ticket(ticket: str, database: Database, settings: Settings, execution_id: int) -> int:
+    found = read_ticket(secret_key(settings), ticket, now=time.time())
+    if found is None or found.execution_id != execution_id:
+        raise Unauthenticated
+    with database.reading() as session:
+        if not list_active_tokens(session, [found.token_id]):
+            raise Unauthenticated
+    return found.token_id

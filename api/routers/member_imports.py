@@ -122,7 +122,11 @@ def import_dry_run(
     return MemberImportOut.of(stored)
 
 
-@router.get("/{import_id}/rejects", responses=responses(404), response_model=PageOut[ImportRejectOut])
+@router.get(
+    "/{import_id}/rejects",
+    responses={200: {"content": {"text/csv": {}}}, **responses(404)},
+    response_model=PageOut[ImportRejectOut],
+)
 def list_rejects(
     database: DatabaseDep,
     page: PageDep,

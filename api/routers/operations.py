@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import responses
 from api.schemas.base import PageOut
 from api.schemas.operations import FailedJobOut, RetriedJobOut, RetriedJobsOut, TokenOut
+from api.schemas.overview import OverviewOut
 from db.queries import failed_jobs
+from db.queries.overview import read_overview
 from db.states import JobKind, JobState
 from tasks.orchestration.retrying import dispatch_retried, retry_open
 
@@ -68,6 +70,14 @@ def retry_failed_job(
     retried = database.run(lambda s: failed_jobs.retry_job(s, job_id, retried_by=token.name))
     background.add_task(dispatch_retried, database, [retried])
     return RetriedJobOut.of(retried)
+
+
+@router.get("/operations/overview")
+def get_overview(database: DatabaseDep, settings: SettingsDep) -> OverviewOut:
+    """What waits, for how long, and what nobody works on."""
+    with database.reading() as session:
+        overview = read_overview(session, unclaimed_seconds=settings.unclaimed_seconds)
+    return OverviewOut.of(overview, settings.unclaimed_seconds)
 
 
 @router.get("/auth/me")

@@ -1,19 +1,23 @@
 """An execution over time as a picture."""
 
 import hashlib
+from threading import BoundedSemaphore
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.dependencies import DatabaseDep, ItemId
-from api.errors import responses
+from api.errors import Busy, responses
 from api.etags import is_known
 from db.queries.executions import get_summary
 from db.queries.stats import list_minutes
 from tasks.plots.curves import curves_of
 from tasks.plots.drawing import Format, draw
 
+MOST_AT_ONCE = 4
+# One is drawn at a time, in half a second; who waits for it holds one of the threads that answer all requests.
+_places = BoundedSemaphore(MOST_AT_ONCE)
 router = APIRouter(prefix="/api/flow-executions", tags=["statistics"])
 _TYPES = {Format.SVG: "image/svg+xml", Format.PNG: "image/png"}
 _PICTURES: dict[int | str, dict[str, Any]] = {
@@ -22,7 +26,7 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/{execution_id}/plot", response_class=Response, responses={**_PICTURES, **responses(404)})
+@router.get("/{execution_id}/plot", response_class=Response, responses={**_PICTURES, **responses(404, 429)})
 def plot(
     request: Request,
     database: DatabaseDep,
@@ -38,6 +42,12 @@ def plot(
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if is_known(request, etag):
         return Response(status_code=304, headers=headers)
+    if not _places.acquire(blocking=False):
+        raise Busy("too many plots are being drawn: come back in a few seconds")
+    try:
+        picture = draw(curves, title, format)
+    finally:
+        _places.release()
     # Shown on its own, an SVG is a document: nothing in it may run or load anything.
     headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-    return Response(draw(curves, title, format), media_type=_TYPES[format], headers=headers)
+    return Response(picture, media_type=_TYPES[format], headers=headers)

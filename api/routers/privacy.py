@@ -8,7 +8,7 @@ from api.errors import responses
 from api.schemas.privacy import ErasureIn, ErasureOut
 from tasks.privacy.erasing import ErasureWish, erase_person
 from tasks.privacy.person_export import export_person
-from tasks.signing import secret_key
+from tasks.signing import secret_key, secret_keys
 
 router = APIRouter(prefix="/api/clients", tags=["privacy"])
 
@@ -18,7 +18,7 @@ def export_client(database: DatabaseDep, settings: SettingsDep, client_id: ItemI
     """Everything that is stored about the client, as one JSON document: profile, consents, lists, messages, events, replies,
     suppressions, imports."""
     return StreamingResponse(
-        export_person(database, client_id, key=secret_key(settings)),
+        export_person(database, client_id, keys=secret_keys(settings)),
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="client-{client_id}.json"'},
     )

@@ -2,14 +2,20 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi.responses import StreamingResponse
 
-from api.dependencies import CurrentToken, DatabaseDep, ItemId, PageDep, SettingsDep
+from api.dependencies import CurrentToken, DatabaseDep, ItemId, OptionalId, PageDep, SettingsDep
 from api.errors import bad_parameter, responses
-from api.schemas.base import PageOut
-from api.schemas.suppressions import SuppressionIn, SuppressionOut
+from api.schemas.base import MAX_ID, PageOut
+from api.schemas.suppressions import (
+    ImportedSuppressionsOut,
+    SuppressionChangeOut,
+    SuppressionIn,
+    SuppressionOut,
+)
 from db.engine import Session
 from db.errors import Invalid, NotFound
 from db.models import ApiToken, Unsubscribed
@@ -19,10 +25,12 @@ from db.queries.approvals import insert_approval
 from db.queries.suppressions import SuppressionChange
 from db.states import Channel, SuppressionReason
 from tasks.addresses import AddressInvalid, normalise_address
-from tasks.erasure import erased_address
-from tasks.signing import secret_key
+from tasks.erasure import by_erased_address
+from tasks.feedback.suppression_files import export_suppressions, import_suppressions
+from tasks.signing import secret_keys
 
 router = APIRouter(prefix="/api/unsubscribed", tags=["unsubscribed"])
+_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}, "description": "The file"}}
 
 
 @router.get("")
@@ -34,6 +42,9 @@ def list_suppressions(
     address: Annotated[
         str | None, Query(max_length=320, description="An email, or a phone (+ as %2B).")
     ] = None,
+    reason: Annotated[SuppressionReason | None, Query()] = None,
+    flow_id: OptionalId = None,
+    active: Annotated[bool, Query(description="false: those that were lifted.")] = True,
 ) -> PageOut[SuppressionOut]:
     """Suppressions that hold now, of all flows."""
     addresses = None
@@ -44,11 +55,18 @@ def list_suppressions(
         except AddressInvalid as error:
             raise bad_parameter("address", str(error)) from error
         # Of somebody who was erased only the hash is known.
-        addresses = [found, erased_address(secret_key(settings), channel, found)]
+        addresses = [found, *by_erased_address(secret_keys(settings), channel, [found])]
     with database.reading() as session:
         return PageOut[SuppressionOut].of(
             suppressions.list_suppressions(
-                session, after=page.cursor, limit=page.limit, channel=channel, addresses=addresses
+                session,
+                after=page.cursor,
+                limit=page.limit,
+                channel=channel,
+                addresses=addresses,
+                reason=reason,
+                scope=flow_id,
+                active=active,
             )
         )
 
@@ -69,6 +87,7 @@ def suppress(
         effective_at=datetime.now(UTC),
         source=_source(token),
         scope=body.flow_id or EVERYWHERE,
+        evidence=body.note,
     )
 
     def work(session: Session) -> SuppressionOut:
@@ -82,6 +101,55 @@ def suppress(
         return SuppressionOut.model_validate(suppressions.find_suppression(session, wish))
 
     return database.run(work)
+
+
+@router.get("/export", response_class=StreamingResponse, response_model=None, responses=_FILE)
+def export_file(
+    database: DatabaseDep,
+    channel: Annotated[Channel | None, Query()] = None,
+    reason: Annotated[SuppressionReason | None, Query()] = None,
+    active: Annotated[bool, Query(description="false: those that were lifted.")] = True,
+) -> StreamingResponse:
+    """Suppressions as CSV. The route of the import takes the file again."""
+    filename = f"unsubscribed-{datetime.now(UTC):%Y-%m-%d-%H%M%S}.csv"
+    return StreamingResponse(
+        export_suppressions(database, channel=channel, reason=reason, active=active),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
+    )
+
+
+@router.post("/import", responses=responses(413))
+def import_file(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    token: CurrentToken,
+    file: Annotated[UploadFile, File(description="CSV with a column address, email or phone.")],
+    flow_id: Annotated[int | None, Form(ge=1, le=MAX_ID)] = None,
+) -> ImportedSuppressionsOut:
+    """Suppress all addresses of a file, up to 100,000 rows; rows that are none are reported, and hold up no other."""
+    if flow_id is not None:
+        with database.reading() as session:
+            _check_flow(session, flow_id)
+    found = import_suppressions(
+        database,
+        file.file.read(),
+        source=_source(token),
+        region=settings.default_region,
+        flow_id=flow_id,
+    )
+    return ImportedSuppressionsOut.model_validate(found)
+
+
+@router.get("/{suppression_id}/changes", responses=responses(404))
+def list_changes(
+    database: DatabaseDep, page: PageDep, suppression_id: ItemId
+) -> PageOut[SuppressionChangeOut]:
+    """Everything that happened to a suppression, oldest first. Nothing is ever changed here."""
+    with database.reading() as session:
+        return PageOut[SuppressionChangeOut].of(
+            suppressions.list_changes(session, suppression_id, after=page.cursor, limit=page.limit)
+        )
 
 
 @router.delete("/{suppression_id}", status_code=204, responses=responses(404))

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from api.dependencies import SettingsDep
-from api.errors import WebhookRefused, responses
+from api.errors import Refusal, WebhookRefused, responses
 from db.queries.webhooks import NewDelivery
 from settings import Settings
 from tasks.feedback.applier import Applier
@@ -109,42 +109,49 @@ async def _receive(inbox: Inbox, applier: Applier, request: Request, source: Sou
     try:
         await inbox.store(NewDelivery(source, body, content_type, request.url.query))
     except NotStored as error:
-        raise WebhookRefused(503, "the webhook was not stored: send it again") from error
+        raise WebhookRefused(503, Refusal.NOT_STORED, "the webhook was not stored: send it again") from error
     applier.notify()
+    request.app.state.measurements.count_webhook(source, len(body))
 
 
 def _verify_sendgrid(settings: Settings, request: Request, body: bytes) -> None:
     keys = settings.webhook_public_keys
     if not keys:
-        raise WebhookRefused(403, "no key to verify with: set SENDGRID_WEBHOOK_PUBLIC_KEYS")
+        raise WebhookRefused(
+            403, Refusal.NOT_CONFIGURED, "no key to verify with: set SENDGRID_WEBHOOK_PUBLIC_KEYS"
+        )
     signature = request.headers.get(sendgrid_events.SIGNATURE_HEADER, "")
     timestamp = request.headers.get(sendgrid_events.TIMESTAMP_HEADER, "")
     if not signature or not timestamp:
-        raise WebhookRefused(401, "the request is not signed")
+        raise WebhookRefused(401, Refusal.UNSIGNED, "the request is not signed")
     if not sendgrid_events.verify_signature(keys, signature, timestamp, body):
-        raise WebhookRefused(403, "the signature is wrong")
+        raise WebhookRefused(403, Refusal.WRONG_SIGNATURE, "the signature is wrong")
     _check_age(settings, timestamp)
 
 
 def _verify_sendmode(settings: Settings, request: Request, body: bytes, secret: str | None) -> None:
     expected = settings.sendmode_webhook_secret.get_secret_value()
     if not expected:
-        raise WebhookRefused(403, "no secret to verify with: set SENDMODE_WEBHOOK_SECRET")
+        raise WebhookRefused(
+            403, Refusal.NOT_CONFIGURED, "no secret to verify with: set SENDMODE_WEBHOOK_SECRET"
+        )
     if secret is not None:
         if not sendmode_events.is_secret(expected, secret):
-            raise WebhookRefused(403, "the secret is wrong")
+            raise WebhookRefused(403, Refusal.WRONG_SIGNATURE, "the secret is wrong")
         return
     signature = request.headers.get(sendmode_events.SIGNATURE_HEADER, "")
     timestamp = request.headers.get(sendmode_events.TIMESTAMP_HEADER, "")
     if not signature or not timestamp:
-        raise WebhookRefused(401, "the request is not signed")
+        raise WebhookRefused(401, Refusal.UNSIGNED, "the request is not signed")
     signed = request.url.query.encode() if request.method == "GET" else body
     if not sendmode_events.verify_signature(expected, signature, timestamp, signed):
-        raise WebhookRefused(403, "the signature is wrong")
+        raise WebhookRefused(403, Refusal.WRONG_SIGNATURE, "the signature is wrong")
     _check_age(settings, timestamp)
 
 
 def _check_age(settings: Settings, timestamp: str) -> None:
     age = sendgrid_events.age_seconds(timestamp, datetime.now(UTC))
     if age is None or not -300 <= age <= settings.webhook_max_age_seconds:
-        raise WebhookRefused(403, "the signature is too old, see ICS_WEBHOOK_MAX_AGE_SECONDS")
+        raise WebhookRefused(
+            403, Refusal.TOO_OLD, "the signature is too old, see ICS_WEBHOOK_MAX_AGE_SECONDS"
+        )

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from api.schemas.base import Output
+from api.schemas.statistics import StatsBlocks
 from db.models import Flow, FlowExecution, Message, Stats
 from db.states import Channel, ExecutionState, Feedback, MessageState
 from tasks.orchestration.prefect_api import run_url
@@ -22,7 +23,10 @@ class CountsOut(Output):
 
 
 class ExecutionOut(Output):
-    """`counts` is null until the snapshot of the audience is made. `prefect_url` is the run's page in Prefect."""
+    """`counts` is null until the snapshot of the audience is made. `prefect_url` is the run's page in Prefect.
+
+    `warning` says that there are too many complaints or bounces. While `is_guarded`, far too many of them pause the execution.
+    """
 
     id: int
     uid: str
@@ -30,6 +34,8 @@ class ExecutionOut(Output):
     flow_name: str
     state: ExecutionState
     reason: str | None
+    warning: str | None
+    is_guarded: bool
     scheduled_for: datetime | None
     counts: CountsOut | None
     prefect_url: str | None
@@ -47,6 +53,8 @@ class ExecutionOut(Output):
             flow_name=flow.name,
             state=execution.state,
             reason=execution.reason,
+            warning=execution.warning,
+            is_guarded=execution.is_guarded,
             scheduled_for=execution.scheduled_for,
             counts=CountsOut.model_validate(stats) if stats else None,
             prefect_url=run_url(run_id) if run_id else None,
@@ -64,14 +72,16 @@ class ExecutionItem(Output):
     flow_id: int
     state: ExecutionState
     reason: str | None
+    warning: str | None
     scheduled_for: datetime | None
     created_at: datetime
     finished_at: datetime | None
 
 
-class ExecutionStats(Output):
-    """Counts of an execution. `is_equal_to_recount` is null unless `verify=true` asked for a recount of the ledger.
+class ExecutionStats(StatsBlocks):
+    """Counts of an execution: `messages`, `sms` and `exclusions` as they are stored, the other blocks the same in groups.
 
+    `is_equal_to_recount` is null unless `verify=true` asked for a recount of the ledger.
     `oldest_unknown_seconds` is the age of the oldest message whose outcome is unknown. `webhooks_waiting` are webhooks of
     all executions that are stored but not applied yet.
     """

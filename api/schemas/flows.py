@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, StrictBool, StringCo
 
 from api.schemas.base import ONE_LINE, Email, Id, Input, Name, Output, SenderId
 from db.models import Flow, FlowStep
-from db.states import Channel, FlowState, MissedPolicy, ScheduleKind, StepKind
+from db.states import Channel, FlowState, MissedPolicy, ScheduleKind, StepKind, UnsubscribeScope
 
 
 class SenderIn(Input):
@@ -43,14 +43,27 @@ class StepIn(Input):
 Steps = Annotated[list[StepIn], BeforeValidator(_at_most_one), Field(max_length=1)]
 
 
+Topic = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    ONE_LINE,
+    Field(description="What receivers call it on their preference page; without one it is not shown there."),
+]
+
+
 class FlowIn(Input):
-    """A draft needs no more than a name; to be activated it needs a list, a step and a sender."""
+    """A draft needs no more than a name; to be activated it needs a list, a step and a sender.
+
+    `unsubscribe_scope` is what one click in its messages ends: everything, or this flow.
+    """
 
     name: Name
     client_list_id: Id | None = None
     steps: Steps = []
     sender: SenderIn = SenderIn()
     requires_consent: StrictBool = False
+    topic: Topic | None = None
+    unsubscribe_scope: UnsubscribeScope = UnsubscribeScope.EVERYWHERE
 
 
 class FlowPatch(FlowIn):
@@ -75,6 +88,8 @@ class FlowOut(Output):
     steps: list[StepOut]
     sender: dict[str, str | None]
     requires_consent: bool
+    topic: str | None
+    unsubscribe_scope: UnsubscribeScope
     created_at: datetime
     updated_at: datetime
 
@@ -89,6 +104,8 @@ class FlowOut(Output):
             steps=[StepOut.model_validate(step) for step in steps],
             sender=flow.sender,
             requires_consent=flow.requires_consent,
+            topic=flow.topic,
+            unsubscribe_scope=flow.unsubscribe_scope,
             created_at=flow.created_at,
             updated_at=flow.updated_at,
         )

@@ -15,6 +15,9 @@ class SuppressionIn(Input):
     channel: Channel
     address: Annotated[str, Field(min_length=3, max_length=320)]
     flow_id: Id | None = None
+    note: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="Why, and on whose word; kept as evidence.", examples=["asked for it on the phone"]
+    )
 
 
 class SuppressionOut(Output):
@@ -28,4 +31,30 @@ class SuppressionOut(Output):
     active: bool
     effective_at: datetime
     source: str
+    evidence: str | None
     created_at: datetime
+
+
+class SuppressionChangeOut(Output):
+    """What happened to a suppression: by whom or what, when, and on what evidence."""
+
+    id: int
+    active: bool
+    effective_at: datetime
+    source: str
+    evidence: str | None
+    changed_at: datetime
+
+
+class RowErrorOut(Output):
+    row: int
+    message: str
+
+
+class ImportedSuppressionsOut(Output):
+    """`suppressed` are the addresses that were not suppressed before; `errors` the first hundred of the `rejected` rows."""
+
+    rows: int
+    suppressed: int
+    rejected: int
+    errors: list[RowErrorOut]

@@ -1,8 +1,15 @@
 """Everything in which SQLite, MariaDB and MySQL differ. No other module asks which database it talks to."""
 
-from db.dialect.clock import to_minute, utc_in, utc_now
+from db.dialect.clock import now_text, seconds_between, to_day, to_hour, to_minute, utc_in, utc_now
 from db.dialect.conditions import found_by, is_not_true
-from db.dialect.connections import engine_options, is_outage, is_retryable, prepare_engine, time_limit
+from db.dialect.connections import (
+    engine_options,
+    is_outage,
+    is_retryable,
+    prepare_engine,
+    snapshot_options,
+    time_limit,
+)
 from db.dialect.documents import (
     JsonText,
     as_json,
@@ -22,6 +29,7 @@ from db.dialect.statements import (
     gathered,
     ignoring,
     insert_ignore,
+    joined_as_written,
     json_arrays,
     json_member,
     json_rows,
@@ -32,7 +40,7 @@ from db.dialect.statements import (
     update_from,
     with_rows,
 )
-from db.dialect.texts import as_bytes, as_name, begins_with, bytes_text, folded, to_bytes_text
+from db.dialect.texts import as_bytes, as_name, begins_with, bytes_text, folded, group_key, to_bytes_text
 
 __all__ = [
     "MYSQL",
@@ -47,11 +55,13 @@ __all__ = [
     "folded",
     "found_by",
     "gathered",
+    "group_key",
     "ignoring",
     "insert_ignore",
     "is_not_true",
     "is_outage",
     "is_retryable",
+    "joined_as_written",
     "json_arrays",
     "json_boolean",
     "json_has",
@@ -65,12 +75,17 @@ __all__ = [
     "json_text",
     "json_there",
     "looked_up",
+    "now_text",
     "prepare_engine",
     "quoted",
     "row_lock",
+    "seconds_between",
     "share_lock",
+    "snapshot_options",
     "time_limit",
     "to_bytes_text",
+    "to_day",
+    "to_hour",
     "to_minute",
     "update_from",
     "utc_in",

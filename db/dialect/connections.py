@@ -121,6 +121,13 @@ def engine_options(url_name: str) -> dict[str, Any]:
     }
 
 
+def snapshot_options(url_name: str) -> dict[str, Any]:
+    """Execution options of an engine whose transactions see one moment of the database in all their statements."""
+    if url_name == "sqlite":
+        return {"sqlite_begin": "DEFERRED"}
+    return {"isolation_level": "REPEATABLE READ"}
+
+
 def _unhex(text: str | None) -> bytes | None:
     """SQLite has it since 3.41."""
     return None if text is None else bytes.fromhex(text)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     Dialect,
     Insert,
+    Select,
     TextClause,
     bindparam,
     insert,
@@ -136,3 +137,10 @@ def update_from(
 def share_lock(session: Session) -> str:
     """The suffix of a SELECT that takes shared row locks; MariaDB knows only the older spelling."""
     return "" if session.get_bind().dialect.name == "sqlite" else " LOCK IN SHARE MODE"
+
+
+def joined_as_written(query: Select[Any]) -> Select[Any]:
+    """The query with its tables read in the order in which it names them."""
+    for server in ("mysql", "mariadb"):
+        query = query.prefix_with("STRAIGHT_JOIN", dialect=server)
+    return query

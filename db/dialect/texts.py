@@ -120,3 +120,21 @@ def _bytes_text_mysql(element: bytes_text, compiler: SQLCompiler, **kw: Any) -> 
 def to_bytes_text(dialect: Dialect, text: str) -> str:
     """`text`, in lower case, as it stands in `bytes_text` of its UTF-8."""
     return text if dialect.name == "sqlite" else text.encode().decode("cp1252", "replace")
+
+
+class group_key(FunctionElement[str]):  # noqa: N801
+    """What stands for a text of any length, byte by byte, where rows are grouped by it: the servers compare only the beginning
+    of long texts when they sort them."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(group_key, "sqlite")
+def _group_key_sqlite(element: group_key, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(group_key)
+def _group_key_mysql(element: group_key, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"SHA2({compiler.process(element.clauses, **kw)}, 256)"

@@ -18,6 +18,7 @@ class FlowExecution(Base):
 
     `uid` makes message references unique across installations. `attempt` counts the Prefect runs that were asked
     for; `dispatched_at` is when Prefect took the last one. `heartbeat_at` is renewed by the run that works on it.
+    `waiting_since` is when it was resumed or retried, or last showed life before a run was asked for anew; None: since it was made.
     `idle_runs` are the runs since the last progress: a snapshot, or a batch that was claimed. `warning` says that complaints
     or bounces are many; while `is_guarded`, too many of them pause the execution by itself.
     """
@@ -36,6 +37,7 @@ class FlowExecution(Base):
     prefect_flow_run_id: Mapped[str | None] = mapped_column(exact(36))
     dispatched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    waiting_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     warning: Mapped[str | None] = mapped_column(Text)

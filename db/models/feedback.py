@@ -32,7 +32,8 @@ class WebhookDelivery(Base):
     received_at: Mapped[CreatedAt]
     applied_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    __table_args__ = (Index(None, "state", "id"),)
+    # The second one is for looking at how long webhooks wait.
+    __table_args__ = (Index(None, "state", "id"), Index(None, "applied_at", "received_at"))
 
 
 class Event(Base):
@@ -100,7 +101,8 @@ def _count() -> Mapped[int]:
 class Stats(Base):
     """Counts of one execution, moved in the same transactions as the ledger: always equal to a recount of it.
 
-    Messages, but for the last four: those are events. `opened` and `clicked` are by people, `..._by_any` by people or machines.
+    Messages, but for `opens`, `clicks` and those of machines: these are events. `opened` and `clicked` are by people,
+    `..._by_any` by people or machines. `bounced_by_any` bounced hard or soft.
     """
 
     __tablename__ = table("stats")
@@ -134,6 +136,7 @@ class Stats(Base):
     machine_opens: Mapped[int] = _count()
     clicks: Mapped[int] = _count()
     machine_clicks: Mapped[int] = _count()
+    bounced_by_any: Mapped[int] = _count()
 
 
 class StatsReason(Base):

@@ -60,6 +60,8 @@ class MemberImport(Base):
     updated_at: Mapped[UpdatedAt]
     finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
+    __table_args__ = (Index(None, "state", "id"),)
+
 
 class MemberImportChunk(Base):
     """A piece of the uploaded file: kept in the database, so that any worker on any machine can read it."""

@@ -5,7 +5,7 @@ with that of others.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -47,7 +47,7 @@ from db.models import (
 from db.queries.clients import get_client
 from db.queries.merging import list_merged_ids
 from db.queries.segments import members_condition
-from db.states import Feedback, ListKind
+from db.states import Channel, Feedback, ListKind
 from db.types import UTCDateTime
 
 MAX_DYNAMIC_LISTS = 100
@@ -64,6 +64,9 @@ class EntryKind(StrEnum):
     MERGED = "merged"
     MESSAGE = "message"
     EVENT = "event"
+
+
+Part = Select[Any]
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,28 @@ def list_entries(
     Raises:
         NotFound, Merged: there is no such client (any more).
     """
+    return _list(session, client_id, _PARTS, before=before, limit=limit, kinds=kinds)
+
+
+def list_conversation(session: Session, client_id: int, *, before: Place | None, limit: int) -> list[Entry]:
+    """SMS to the client and what they answered, STOP and START too, as `list_entries`."""
+    return _list(session, client_id, _TALK, before=before, limit=limit)
+
+
+def _list(
+    session: Session,
+    client_id: int,
+    parts: Sequence[tuple[EntryKind, Callable[[int, Sequence[int]], Part]]],
+    *,
+    before: Place | None,
+    limit: int,
+    kinds: Sequence[EntryKind] = (),
+) -> list[Entry]:
     get_client(session, client_id)
     ids = [client_id, *list_merged_ids(session, client_id)]
     wanted = [
         part
-        for place, (kind, make) in enumerate(_PARTS)
+        for place, (kind, make) in enumerate(parts)
         if not kinds or kind in kinds
         for part in [_narrowed(make(client_id, ids), place, before, limit)]
     ]
@@ -114,12 +134,9 @@ def list_entries(
         select(rows).order_by(rows.c.at.desc(), rows.c.place.desc(), rows.c.id.desc()).limit(limit)
     )
     return [
-        Entry(_PARTS[place][0], at, place, key, _read(_PARTS[place][0], details))
+        Entry(parts[place][0], at, place, key, _read(parts[place][0], details))
         for at, place, key, details in found
     ]
-
-
-Part = Select[Any]
 
 
 def _part(at: Any, key: Any, **details: Any) -> Part:
@@ -258,6 +275,17 @@ _PARTS = (
     (EntryKind.MESSAGE, _message),
     (EntryKind.EVENT, _event),
 )
+
+
+def _sms(client_id: int, ids: Sequence[int]) -> Part:
+    return _message(client_id, ids).where(Message.channel == Channel.SMS)
+
+
+def _answer(client_id: int, ids: Sequence[int]) -> Part:
+    return _event(client_id, ids).where(Event.kind.in_(["reply", "opt_out", "opt_in"]))
+
+
+_TALK = ((EntryKind.MESSAGE, _sms), (EntryKind.EVENT, _answer))
 
 
 def _read(kind: EntryKind, text: str) -> Mapping[str, Any]:

@@ -53,11 +53,18 @@ def list_spent(session: Session, *, among: Sequence[int], most_runs: int) -> Seq
 
 
 def next_attempt(session: Session, execution_id: int) -> FlowExecution:
-    """Count one more Prefect run that is about to be asked for."""
+    """Count one more Prefect run that is about to be asked for. The last sign of life stays known."""
+    last_sign = func.coalesce(FlowExecution.heartbeat_at, FlowExecution.waiting_since)
     session.execute(
         update(FlowExecution)
         .where(FlowExecution.id == execution_id)
-        .values(attempt=FlowExecution.attempt + 1, heartbeat_at=None, dispatched_at=utc_now())
+        # In this order: MySQL reads what an assignment before has written.
+        .ordered_values(
+            (FlowExecution.waiting_since, last_sign),
+            (FlowExecution.attempt, FlowExecution.attempt + 1),
+            (FlowExecution.heartbeat_at, None),
+            (FlowExecution.dispatched_at, utc_now()),
+        )
         .execution_options(synchronize_session=False)
     )
     return session.get_one(FlowExecution, execution_id, populate_existing=True)

@@ -228,8 +228,8 @@ def list_erased(session: Session, channel: Channel, hashes: Collection[str]) -> 
     )
 
 
-def refuse_erased(session: Session, hashes: Mapping[Channel, str]) -> None:
-    """Hold back an address that was erased; behind the gate, so that none is erased before this transaction ends.
+def refuse_erased(session: Session, hashes: Mapping[Channel, Collection[str]]) -> None:
+    """Hold back an address that was erased, told by any of the hashes it may have; behind the gate, so that none is erased before this transaction ends.
 
     Raises:
         Conflict: names the field, and the way out.
@@ -238,7 +238,7 @@ def refuse_erased(session: Session, hashes: Mapping[Channel, str]) -> None:
         return
     hold_gate(session, alone=False)
     for channel, hashed in hashes.items():
-        if list_erased(session, channel, [hashed]):
+        if list_erased(session, channel, hashed):
             field = "email" if channel is Channel.EMAIL else "phone"
             raise Conflict(
                 f"this {field} belongs to somebody who was erased; with their consent, lift that first: "

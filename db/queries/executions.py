@@ -23,6 +23,7 @@ from db.models import (
     Stats,
     TemplateVersion,
 )
+from db.queries.approvals import insert_approval
 from db.queries.flows import list_send_steps
 from db.queries.pages import Page, page_of
 from db.queries.snapshot import insert_snapshot
@@ -37,7 +38,13 @@ from db.states import (
 
 UNFINISHED = (ExecutionState.QUEUED, ExecutionState.PREPARING, ExecutionState.SENDING)
 # The dispatcher asks for a run at once, and has all its patience again.
-_ANEW: Mapping[str, Any] = {"heartbeat_at": None, "dispatched_at": None, "idle_runs": 0}
+_ANEW: Mapping[str, Any] = {
+    "waiting_since": utc_now(),
+    "heartbeat_at": None,
+    "dispatched_at": None,
+    "idle_runs": 0,
+}
+RESUME_IN_SPITE_OF_GUARD = "resume_in_spite_of_guard"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -235,13 +242,26 @@ def pause_execution(session: Session, execution_id: int, *, reason: str) -> Flow
     return _transition(session, execution_id, UNFINISHED, ExecutionState.PAUSED, reason=reason)
 
 
-def resume_execution(session: Session, execution_id: int) -> FlowExecution:
-    """Let a paused or held execution go on; it is queued for a new Prefect run."""
+def resume_execution(session: Session, execution_id: int, *, by: str | None = None) -> FlowExecution:
+    """Let a paused or held execution go on; it is queued for a new Prefect run.
+
+    One that its guard paused is guarded no more: `by` saw the reason, and wants it sent. That is kept as an approval.
+    """
     execution = lock_execution(session, execution_id)
     if execution.state not in (ExecutionState.PAUSED, ExecutionState.HELD):
         raise Conflict(f"a {execution.state} execution cannot be resumed; only a paused or held one can")
     after = ExecutionState.SENDING if has_snapshot(session, execution_id) else ExecutionState.QUEUED
-    set_state(session, execution_id, after, **_ANEW)
+    values = dict(_ANEW)
+    if execution.reason is not None and execution.reason == execution.warning:
+        values["is_guarded"] = False
+        insert_approval(
+            session,
+            RESUME_IN_SPITE_OF_GUARD,
+            approved_by=by or "unknown",
+            execution_id=execution_id,
+            details={"reason": execution.reason},
+        )
+    set_state(session, execution_id, after, **values)
     return _fresh(session, execution_id)
 
 

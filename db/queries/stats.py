@@ -39,6 +39,7 @@ _EMAIL_BITS: Mapping[Feedback, str] = {
 _ANY_BITS: Mapping[str, Feedback] = {
     "opened_by_any": Feedback.OPENED | Feedback.MACHINE_OPENED,
     "clicked_by_any": Feedback.CLICKED | Feedback.MACHINE_CLICKED,
+    "bounced_by_any": Feedback.BOUNCED | Feedback.BLOCKED,
 }
 _SMS_BITS: Mapping[Feedback, str] = {
     bit: bit.name.lower()
@@ -117,11 +118,16 @@ def move_stats(session: Session, execution_id: int, deltas: Mapping[str, int]) -
 
     Called last in a transaction: every lane wants the same row. What becomes accepted is put down to this minute.
     """
+    correct_stats(session, execution_id, deltas)
+    if accepted := deltas.get(MessageState.ACCEPTED.value):
+        move_minutes(session, execution_id, {(minute_of(datetime.now(UTC)), ACCEPTED_MINUTE): accepted})
+
+
+def correct_stats(session: Session, execution_id: int, deltas: Mapping[str, int]) -> None:
+    """As `move_stats`, of what did not happen now: no minute has it."""
     columns = {name: delta for name, delta in deltas.items() if delta and "." not in name}
     _add(session, Stats, execution_id, columns)
     _add_reasons(session, execution_id, {name: delta for name, delta in deltas.items() if "." in name})
-    if accepted := columns.get(MessageState.ACCEPTED.value):
-        move_minutes(session, execution_id, {(minute_of(datetime.now(UTC)), ACCEPTED_MINUTE): accepted})
 
 
 def move_sendmode_stats(session: Session, execution_id: int, deltas: Mapping[str, int]) -> None:
@@ -149,7 +155,7 @@ def get_counts(session: Session, execution_id: int) -> Counts:
     sms = session.get(SendmodeStats, execution_id)
     if stats is None or sms is None:
         raise NotFound("stats of execution", execution_id)
-    return Counts(_numbers(stats), _numbers(sms), list_reasons(session, execution_id))
+    return Counts(numbers_of(stats), numbers_of(sms), list_reasons(session, execution_id))
 
 
 def find_counts(session: Session, execution_id: int) -> Counts:
@@ -186,6 +192,10 @@ def columns_of(model: type[Stats | SendmodeStats]) -> list[str]:
     return [column.key for column in model.__table__.columns if column.key != "execution_id"]
 
 
+def numbers_of(row: Stats | SendmodeStats) -> dict[str, int]:
+    return {name: getattr(row, name) for name in columns_of(type(row))}
+
+
 def _add(
     session: Session, model: type[Stats | SendmodeStats], execution_id: int, deltas: Mapping[str, int]
 ) -> None:
@@ -207,7 +217,3 @@ def _add_reasons(session: Session, execution_id: int, deltas: Mapping[str, int])
     ]
     if rows:
         session.execute(add_up(session, StatsReason, rows, "count"))
-
-
-def _numbers(row: Stats | SendmodeStats) -> dict[str, int]:
-    return {name: getattr(row, name) for name in columns_of(type(row))}

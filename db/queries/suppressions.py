@@ -3,18 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
-from db.dialect import insert_ignore, share_lock
+from db.dialect import share_lock
 from db.errors import NotFound
-from db.models import Gate, Unsubscribed
+from db.models import Gate, Unsubscribed, UnsubscribedChange
 from db.models.suppressions import EVERYWHERE
 from db.queries.consents import SaidByAddress, log_said
 from db.queries.ledger import SUPPRESSION_GATE
 from db.queries.pages import Page, page_of
+from db.queries.suppression_writing import write_changes
 from db.states import Channel, Consent, SuppressionReason
 
 # What people say themselves. A bounce is no word of theirs.
@@ -44,17 +44,17 @@ class SuppressionChange:
     is_said: bool = True
 
 
-def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -> None:
-    """Store the changes; per row the latest `effective_at` wins, and of a tie the suppression.
+def apply_suppressions(session: Session, changes: Sequence[SuppressionChange]) -> int:
+    """Store the changes; per row the latest `effective_at` wins, and of a tie the suppression. Returns how many rows changed.
 
     Holds the gate until commit, so that no batch commits `sending` with one of these addresses afterwards.
     """
     if not changes:
-        return
+        return 0
     lock_gate(session)
-    for change in sorted(changes, key=lambda c: (c.channel, c.address, c.scope, c.reason)):
-        _apply(session, change)
+    changed = write_changes(session, changes)
     log_said(session, [_said(each) for each in changes if each.is_said and each.reason in _SAID])
+    return changed
 
 
 def _said(change: SuppressionChange) -> SaidByAddress:
@@ -101,14 +101,52 @@ def list_suppressions(
     limit: int,
     channel: Channel | None = None,
     addresses: Collection[str] | None = None,
+    reason: SuppressionReason | None = None,
+    scope: int | None = None,
+    active: bool = True,
 ) -> Page[Unsubscribed]:
-    """Active suppressions in the order they were made; give the channel with addresses, as the index has both."""
-    query = select(Unsubscribed).where(Unsubscribed.active.is_(True))
+    """Active suppressions, or lifted ones, in the order they were made; give the channel with addresses, as the index has both."""
+    query = select(Unsubscribed).where(Unsubscribed.active.is_(active))
+    if reason is not None:
+        query = query.where(Unsubscribed.reason == reason)
+    if scope is not None:
+        query = query.where(Unsubscribed.scope == scope)
     if channel is not None:
         query = query.where(Unsubscribed.channel == channel)
     if addresses is not None:
         query = query.where(Unsubscribed.address.in_(addresses))
     return page_of(session, query, Unsubscribed.id, after=after, limit=limit)
+
+
+def list_held(session: Session, changes: Sequence[SuppressionChange]) -> set[str]:
+    """Addresses that are suppressed already, of changes that are all for one channel, scope and reason."""
+    if not changes:
+        return set()
+    first = changes[0]
+    return set(
+        session.scalars(
+            select(Unsubscribed.address).where(
+                Unsubscribed.channel == first.channel,
+                Unsubscribed.address.in_([each.address for each in changes]),
+                Unsubscribed.scope == first.scope,
+                Unsubscribed.reason == first.reason,
+                Unsubscribed.active.is_(True),
+            )
+        )
+    )
+
+
+def list_changes(
+    session: Session, suppression_id: int, *, after: int, limit: int
+) -> Page[UnsubscribedChange]:
+    """What happened to a suppression, oldest first.
+
+    Raises:
+        NotFound: there is no such suppression.
+    """
+    get_suppression(session, suppression_id)
+    query = select(UnsubscribedChange).where(UnsubscribedChange.suppression_id == suppression_id)
+    return page_of(session, query, UnsubscribedChange.id, after=after, limit=limit)
 
 
 def get_suppression(session: Session, suppression_id: int) -> Unsubscribed:
@@ -131,29 +169,4 @@ def _key_of(change: SuppressionChange) -> tuple[ColumnElement[bool], ...]:
         Unsubscribed.address == change.address,
         Unsubscribed.scope == change.scope,
         Unsubscribed.reason == change.reason,
-    )
-
-
-def _apply(session: Session, change: SuppressionChange) -> None:
-    values = {
-        "active": change.active,
-        "effective_at": change.effective_at,
-        "source": change.source,
-        "evidence": change.evidence,
-    }
-    inserted: Any = session.execute(
-        insert_ignore(Unsubscribed).values(
-            channel=change.channel, address=change.address, scope=change.scope, reason=change.reason, **values
-        )
-    )
-    if inserted.rowcount:
-        return
-    is_later = Unsubscribed.effective_at < change.effective_at
-    if change.active:
-        is_later |= (Unsubscribed.effective_at == change.effective_at) & Unsubscribed.active.is_(False)
-    session.execute(
-        update(Unsubscribed)
-        .where(*_key_of(change), is_later)
-        .values(values)
-        .execution_options(synchronize_session=False)
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -31,9 +32,10 @@ def find_active_token(session: Session, plain: str) -> ApiToken | None:
     ).one_or_none()
 
 
-def is_active_token(session: Session, token_id: int) -> bool:
-    query = select(ApiToken.id).where(ApiToken.id == token_id, ApiToken.revoked_at.is_(None))
-    return session.scalars(query).first() is not None
+def list_active_tokens(session: Session, token_ids: Collection[int]) -> set[int]:
+    """Which of these tokens were not revoked."""
+    query = select(ApiToken.id).where(ApiToken.id.in_(token_ids), ApiToken.revoked_at.is_(None))
+    return set(session.scalars(query))
 
 
 def touch_token(session: Session, token_id: int) -> None:

@@ -39,6 +39,11 @@ class Applier:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def threads(self) -> dict[str, bool]:
+        """Its threads by name, and whether each of them lives."""
+        return {thread.name: thread.is_alive() for thread in self._threads}
+
     def notify(self) -> None:
         """Something was stored."""
         with self._changed:

@@ -6,14 +6,12 @@ transaction. Each event is counted once, whatever is applied again: whether it i
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
 from db.engine import Database, Session, is_outage
-from db.errors import NotFound
 from db.models import WebhookDelivery
 from db.queries import webhooks
 from db.queries.events import (
@@ -29,16 +27,16 @@ from db.queries.feedback import (
     Held,
     KnownMessage,
     Moves,
-    find_messages,
     lock_messages,
     store_feedback,
 )
 from db.queries.stats import EVENT_BREAKDOWNS, EVENT_COUNTERS, minute_of, reason_key
-from db.queries.suppressions import SuppressionChange, apply_suppressions, find_suppression, hold_gate
+from db.queries.suppressions import hold_gate
 from db.queries.webhook_events import Unapplied, close_applied, has_open, insert_unapplied
-from db.states import Feedback, InboxState, SuppressionReason, WebhookProblem
+from db.states import Feedback, InboxState, WebhookProblem
 from tasks.feedback.engagement import Labels, label
 from tasks.feedback.erased import mark_erased, redact
+from tasks.feedback.guarding import guard, list_harmed
 from tasks.feedback.incoming import Incoming, Parsed, parse_deliveries
 from tasks.feedback.labels import CLICKS, OPENS
 from tasks.feedback.matching import TALK, match_held, reference_of
@@ -138,31 +136,6 @@ def apply_pieces(database: Database, parsed: Parsed) -> None:
         database.run(lambda session: insert_unapplied(session, [failed]))
 
 
-def unsubscribe_message(
-    database: Database, reference: Reference, *, reason: SuppressionReason, source: str
-) -> None:
-    """Suppress the address a message went to, everywhere, from now on.
-
-    Raises:
-        NotFound: the message does not exist (any more).
-    """
-
-    def work(session: Session) -> None:
-        hold_gate(session, alone=True)  # Behind it nobody is erased meanwhile.
-        found = find_messages(session, [(reference.uid, reference.message_id)])
-        message = found.get(reference.message_id)
-        if message is None:
-            raise NotFound("message", reference)
-        if message.address is not None:  # Who was erased is suppressed already.
-            change = SuppressionChange(message.channel, message.address, reason, datetime.now(UTC), source)
-            stored = find_suppression(session, change)
-            is_news = stored is None or not stored.active
-            apply_suppressions(session, [replace(change, is_said=is_news)])
-        record_unsubscribe(session, reference, message, source)
-
-    database.run(work)
-
-
 def record_unsubscribe(session: Session, reference: Reference, message: KnownMessage, source: str) -> None:
     """What a client told us directly, by a link of ours, as an event and in the counts. Once a message: following the link
     again is no news. The caller holds the gate."""
@@ -195,6 +168,7 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     labels = new.labels
     after = _feedback_after(held, applicable, new.events, labels)
     touched = store_feedback(session, held, after, _moves(new.events, labels, held))
+    guard(session, list_harmed(held, after))
     redact(session, parsed)
     _keep_unapplied(session, parsed, unmatched)
     if has_open(session):

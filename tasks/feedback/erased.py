@@ -13,7 +13,7 @@ from tasks.erasure import by_erased_address
 from tasks.feedback.incoming import Incoming, Parsed, Unreadable
 from tasks.feedback.sources import Source
 from tasks.privacy.redaction import RawWebhook, without
-from tasks.signing import secret_key
+from tasks.signing import secret_keys
 
 _ANY_ADDRESS = re.compile(r"[^\s\"'<>,;:(){}\[\]\\]+@[\w.-]+\w|\+?\d{7,15}")
 
@@ -61,9 +61,9 @@ def _addresses_in(text: str) -> Iterable[tuple[Channel, str]]:
 def _erased_among(session: Session, named: Collection[tuple[Channel, str]]) -> set[tuple[Channel, str]]:
     if not named:
         return set()
-    key = secret_key(get_settings())
+    keys = secret_keys(get_settings())
     gone: set[tuple[Channel, str]] = set()
     for channel in Channel:
-        by_hash = by_erased_address(key, channel, [address for kind, address in named if kind is channel])
+        by_hash = by_erased_address(keys, channel, [address for kind, address in named if kind is channel])
         gone |= {(channel, by_hash[stored]) for stored in list_erased(session, channel, by_hash)}
     return gone

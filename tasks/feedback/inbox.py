@@ -65,6 +65,21 @@ class Inbox:
             self._changed.notify_all()
         self._thread.join()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs that commits."""
+        return self._thread.is_alive()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of webhooks that are not committed yet."""
+        return self._bytes
+
+    @property
+    def is_full(self) -> bool:
+        """It takes nothing now."""
+        return self._bytes > MOST_WAITING_BYTES
+
     async def store(self, delivery: NewDelivery) -> None:
         """Return when the webhook is committed.
 
@@ -74,7 +89,7 @@ class Inbox:
         loop = asyncio.get_running_loop()
         stored: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            if self._bytes > MOST_WAITING_BYTES or self._is_stopping:
+            if self.is_full or self._is_stopping:
                 raise InboxFull
             self._waiting.append(_Waiting(delivery, loop, stored))
             self._bytes += self._waiting[-1].size

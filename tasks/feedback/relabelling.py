@@ -1,6 +1,6 @@
 """Labels of machines made anew for an execution, after the rule or the list of scanners has changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,14 +56,18 @@ def relabel_piece(database: Database, execution_id: int, *, after: int, by: str)
     return Relabelled(changed, max(last - end, 0), end if end < last else None)
 
 
-def relabel(database: Database, execution_id: int, *, by: str) -> int:
-    """All of the execution; returns how many events have another label now."""
-    changed, cursor = 0, 0
+def relabel(
+    database: Database, execution_id: int, progress: Callable[[float], None] = lambda _: None, *, by: str
+) -> int:
+    """All of the execution; returns how many events have another label now. `progress` is told the part that is done."""
+    changed, cursor, size = 0, 0, 0
     while True:
         piece = relabel_piece(database, execution_id, after=cursor, by=by)
         changed += piece.changed
         if piece.next_cursor is None:
             return changed
+        size = size or piece.left + _IDS_AT_A_TIME
+        progress(1 - piece.left / size)
         cursor = piece.next_cursor
 
 

@@ -4,6 +4,7 @@ A link carries the reference of the message it was sent in; the address is looke
 mail client POST to it without a cookie or a login.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.errors import NotFound
@@ -35,14 +36,14 @@ def unsubscribe_url(public_url: str, key: bytes, reference: str) -> str:
     return f"{public_url}/unsubscribe/{reference}.{sign(key, _PURPOSE, reference)}"
 
 
-def read_token(key: bytes, token: str) -> Reference:
-    """The reference of a link.
+def read_token(keys: Sequence[bytes], token: str) -> Reference:
+    """The reference of a link, signed with one of the keys.
 
     Raises:
         NotFound: the token is not one of ours.
     """
     text, _, signature = token.rpartition(".")
     reference = parse_reference(text)
-    if reference is None or not is_signed(key, _PURPOSE, text, signature):
+    if reference is None or not is_signed(keys, _PURPOSE, text, signature):
         raise NotFound("unsubscribe link", "with this token")
     return reference

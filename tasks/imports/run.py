@@ -36,7 +36,7 @@ from tasks.imports.preparing import Preparation, cut_chunk
 from tasks.imports.reading import Chunk, count_rows, read_chunks
 from tasks.imports.undo import undo
 from tasks.imports.workbook import as_text_file
-from tasks.signing import secret_key
+from tasks.signing import secret_keys
 
 log = structlog.get_logger()
 CHUNK_ROWS = 10_000
@@ -174,7 +174,6 @@ class _Run:
 
     def _preparation(self) -> Preparation:
         settings = get_settings()
-        key = secret_key(settings)
         with self._database.reading() as session:
             fields = list_field_types(session)
         return Preparation(
@@ -182,7 +181,7 @@ class _Run:
             self._mapping.default_region or settings.default_region,
             self._policy,
             fields,
-            partial(by_erased_address, key),
+            partial(by_erased_address, secret_keys(settings)),
         )
 
     def _write(self, rows: CleanRows | None, total: int) -> None:

@@ -1,171 +1,154 @@
-"""Shows executions to listeners as they change, at a cost that does not depend on how many listen.
+"""Shows executions to listeners as they change, at a cost that hardly depends on how many listen.
 
-One task of the process reads the pictures of all executions that somebody listens to, a few statements every half second,
-encodes what has changed once, and leaves it where each listener picks it up. A listener has room for one picture, the newest: one
-that is slow misses those in between and never makes the process grow. Each API process watches for its own listeners.
+One task of the process reads the pictures of all executions that somebody listens to, a few statements every half second, has what
+changed encoded once, and leaves it where each listener picks it up. Nothing is read while nobody listens. Each API process
+watches for its own listeners.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from time import monotonic
+from typing import TypeVar
 from weakref import WeakSet
 
 import structlog
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from db.engine import Database
 from db.queries.live import Picture, list_pictures
-from tasks.live.updates import Update, update_of
+from db.queries.tokens import list_active_tokens
+from tasks.live.listeners import Listener, Listeners, TooManyListeners
+from tasks.live.updates import Update
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 0.5
-MOST_LISTENERS = 1_000
-"""Of one process: each holds a connection and a few kilobytes."""
-MOST_OF_ONE_TOKEN = 250
-CHECK_SECONDS = 30.0
+CHECK_SECONDS = 20.0
+"""How often tokens of listeners are looked at again: who is revoked hears no more after that."""
 
 
-class TooManyListeners(Exception):
-    """More than this process, or this token, may have."""
+DOOR_WIDTH = 2
+"""So many are looked up at once before they may listen: after a restart hundreds come back in one moment, and each thread that
+asks the database for them wants a connection of its own."""
+T = TypeVar("T")
 
 
-class Listener:
-    """One who listens to one execution. `next` gives what they have not seen, when there is something."""
+@dataclass(frozen=True)
+class Seen:
+    """What one look found: updates by execution, and which of the tokens that were asked for are active."""
 
-    def __init__(self, execution_id: int, token_id: int, seen: str | None) -> None:
-        self.execution_id = execution_id
-        self.token_id = token_id
-        self._seen = seen
-        self._newest: Update | None = None
-        self._changed = asyncio.Event()
-        self.is_closed = False
-        self._checked_at = monotonic()
+    updates: Mapping[int, Update]
+    active_tokens: Collection[int]
 
-    def is_check_due(self) -> bool:
-        """Whether it is time to see if the listener's token was revoked; True once in `CHECK_SECONDS`."""
-        if monotonic() - self._checked_at < CHECK_SECONDS:
-            return False
-        self._checked_at = monotonic()
-        return True
 
-    def offer(self, update: Update) -> None:
-        self._newest = update
-        if update.id != self._seen:
-            self._changed.set()
-
-    def close(self) -> None:
-        self.is_closed = True
-        self._changed.set()
-
-    async def next(self, within: float) -> Update | None:
-        """The newest picture that differs from the last one seen; None when there was none for `within` seconds, or when the
-        hub was closed (`is_closed`)."""
-        try:
-            await asyncio.wait_for(self._changed.wait(), within)
-        except TimeoutError:
-            return None
-        self._changed.clear()
-        update = self._newest
-        if update is None or update.id == self._seen:  # It changed, and changed back.
-            return None
-        self._seen = update.id
-        return update
+Look = Callable[[Collection[int], Collection[int]], Seen]
+"""Of (ids of executions, ids of tokens); called in a thread."""
 
 
 class Hub:
-    """The listeners of one process."""
+    """The listeners of one process, and the task that watches for them."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._listeners: dict[int, set[Listener]] = {}
-        self._newest: dict[int, Update] = {}
+    def __init__(self, look: Look, *, clock: Callable[[], float] = monotonic) -> None:
+        self._look = look
+        self._clock = clock
+        self._listeners = Listeners()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._checked_at = clock()
+        # A thread of its own: when all others are busy with requests, listeners still hear of it.
+        self._thread = CapacityLimiter(1)
+        self._door = CapacityLimiter(DOOR_WIDTH)
         _hubs.add(self)
 
     @property
     def count(self) -> int:
-        return sum(map(len, self._listeners.values()))
+        return len(self._listeners)
 
-    @asynccontextmanager
-    async def listening(
-        self, execution_id: int, token_id: int, *, seen: str | None = None
-    ) -> AsyncIterator[Listener]:
-        """Listen for as long as the block lasts; `seen` is the id of the update that the listener has already.
+    def knows(self, execution_id: int) -> bool:
+        """Whether there is such an execution for certain, since it is being watched."""
+        return self._listeners.has_picture_of(execution_id)
+
+    @property
+    def is_watching(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def at_the_door(self, work: Callable[[], T]) -> T:
+        """What `work` returns; it runs in a thread, when its turn has come."""
+        return await to_thread.run_sync(work, limiter=self._door)
+
+    def join(self, execution_id: int, token_id: int, *, seen: str | None = None) -> Listener:
+        """Listen until `leave`; `seen` is the id of the update that the listener has already.
 
         Raises:
-            TooManyListeners: there is no room.
+            TooManyListeners: there is no room, or the process is about to stop.
         """
+        if self._is_closed:
+            raise TooManyListeners
+        listener = Listener(execution_id, token_id, seen)
+        self._listeners.add(listener)
+        if not self.is_watching:
+            self._task = asyncio.create_task(self._watch())
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
+    @contextmanager
+    def listening(self, execution_id: int, token_id: int, *, seen: str | None = None) -> Iterator[Listener]:
+        """As `join`, for as long as the block lasts."""
         listener = self.join(execution_id, token_id, seen=seen)
         try:
             yield listener
         finally:
             self.leave(listener)
 
-    def join(self, execution_id: int, token_id: int, *, seen: str | None = None) -> Listener:
-        """As `listening`, until the listener leaves."""
-        listener = Listener(execution_id, token_id, seen)
-        self._add(listener)
-        return listener
-
     def close(self) -> None:
         """End all listening: the process is about to stop."""
         self._is_closed = True
-        for group in self._listeners.values():
-            for listener in group:
-                listener.close()
+        self._listeners.close()
         if self._task is not None:
             self._task.cancel()
 
-    def _add(self, listener: Listener) -> None:
-        of_token = sum(
-            each.token_id == listener.token_id for group in self._listeners.values() for each in group
-        )
-        if self._is_closed or self.count >= MOST_LISTENERS or of_token >= MOST_OF_ONE_TOKEN:
-            raise TooManyListeners
-        self._listeners.setdefault(listener.execution_id, set()).add(listener)
-        if newest := self._newest.get(listener.execution_id):
-            listener.offer(newest)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch())
-
-    def leave(self, listener: Listener) -> None:
-        group = self._listeners.get(listener.execution_id, set())
-        group.discard(listener)
-        if not group:
-            self._listeners.pop(listener.execution_id, None)
-            # Nobody keeps it up to date any more.
-            self._newest.pop(listener.execution_id, None)
-
     async def _watch(self) -> None:
         while self._listeners:
+            tokens = self._tokens_to_check()
+            work = partial(self._look, self._listeners.execution_ids, tokens)
             try:
-                pictures = await run_in_threadpool(self._read, list(self._listeners))
+                seen = await to_thread.run_sync(work, limiter=self._thread)
             except Exception as error:
+                # The database is away: who listens stays, and hears of it when it is back.
                 log.warning("pictures of executions not read", error=type(error).__name__)
             else:
-                self._offer(pictures)
+                self._show(seen, tokens)
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    def _read(self, execution_ids: Collection[int]) -> Mapping[int, Picture]:
-        with self._database.reading() as session:
-            return list_pictures(session, execution_ids)
+    def _tokens_to_check(self) -> list[int]:
+        if self._clock() - self._checked_at < CHECK_SECONDS:
+            return []
+        return self._listeners.token_ids
 
-    def _offer(self, pictures: Mapping[int, Picture]) -> None:
-        for execution_id, picture in pictures.items():
-            group = self._listeners.get(execution_id)
-            update = update_of(document_of(picture))
-            before = self._newest.get(execution_id)
-            if not group or (before is not None and before.id == update.id):
-                continue
-            self._newest[execution_id] = update
-            for listener in group:
-                listener.offer(update)
+    def _show(self, seen: Seen, tokens: Collection[int]) -> None:
+        for execution_id, update in seen.updates.items():
+            self._listeners.offer(execution_id, update)
+        if tokens:
+            self._checked_at = self._clock()
+            self._listeners.keep(seen.active_tokens, tokens)
 
 
-def document_of(picture: Picture) -> dict[str, object]:
+def hub_of(database: Database) -> Hub:
+    return Hub(partial(_look, database))
+
+
+def _look(database: Database, execution_ids: Collection[int], token_ids: Collection[int]) -> Seen:
+    with database.reading() as session:
+        pictures = list_pictures(session, execution_ids)
+        active = list_active_tokens(session, token_ids) if token_ids else set()
+    return Seen({key: Update.of(_document(picture)) for key, picture in pictures.items()}, active)
+
+
+def _document(picture: Picture) -> dict[str, object]:
     """As it is shown; `ended` tells that nothing more is sent, though events may still come in."""
     return {**asdict(picture), "ended": picture.state.is_final}
 

@@ -31,7 +31,7 @@ def read_ticket(key: bytes, text: str, *, now: float) -> Ticket | None:
     numbers = facts.split("-")
     if len(numbers) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in numbers):
         return None
-    if not is_signed(key, _PURPOSE, facts, signature):
+    if not is_signed([key], _PURPOSE, facts, signature):
         return None
     ticket = Ticket(*map(int, numbers))
     return ticket if now <= ticket.expires_at else None

@@ -3,29 +3,26 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One picture as JSON. `id` is the same for the same content: who has it needs nothing new."""
+    """One picture, encoded once for all who listen. `id` is the same for the same content: who has it needs nothing new.
+
+    `server_sent` is it as a server-sent event (WHATWG HTML, 9.2; JSON without line breaks is one line of data), `message` as a
+    message of a WebSocket.
+    """
 
     id: str
-    body: bytes
+    server_sent: bytes
+    message: str
 
-    @property
-    def server_sent(self) -> bytes:
-        """As a server-sent event (WHATWG HTML, 9.2). JSON without line breaks is one line of data."""
-        return b"id: " + self.id.encode() + b"\nevent: execution\ndata: " + self.body + b"\n\n"
-
-    @property
-    def message(self) -> str:
-        """As a message of a WebSocket, with its id."""
-        return '{"id":"' + self.id + '","execution":' + self.body.decode() + "}"
-
-
-def update_of(picture: Mapping[str, Any]) -> Update:
-    body = orjson.dumps(picture)
-    return Update(hashlib.blake2b(body, digest_size=8).hexdigest(), body)
+    @classmethod
+    def of(cls, picture: Mapping[str, Any]) -> Self:
+        body = orjson.dumps(picture)
+        name = hashlib.blake2b(body, digest_size=8).hexdigest()
+        event = b"id: %b\nevent: execution\ndata: %b\n\n" % (name.encode(), body)
+        return cls(name, event, f'{{"id":"{name}","execution":{body.decode()}}}')

@@ -31,9 +31,14 @@ class Curves:
     def is_empty(self) -> bool:
         return not self.moments
 
+    @property
+    def edges(self) -> list[datetime]:
+        """Where steps begin, and where the last one ends."""
+        return [*self.moments, self.moments[-1] + self.step] if self.moments else []
+
     def totals(self, name: str) -> list[int]:
-        """Added up to the end of each step."""
-        total, found = 0, []
+        """Added up to each of the edges: from 0 to all."""
+        total, found = 0, [0]
         for count in self.counts[name]:
             total += count
             found.append(total)

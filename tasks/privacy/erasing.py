@@ -107,7 +107,7 @@ def _check_confirm(session: Session, wish: ErasureWish) -> None:
 
 
 def _hashes(key: bytes, addresses: Mapping[Channel, Iterable[str]]) -> dict[Channel, dict[str, str]]:
-    return {channel: by_erased_address(key, channel, sorted(group)) for channel, group in addresses.items()}
+    return {channel: by_erased_address([key], channel, sorted(group)) for channel, group in addresses.items()}
 
 
 def _redact(session: Session, person: Person, found: Traces, known: Sequence[int], seen_until: int) -> int:

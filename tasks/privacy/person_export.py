@@ -1,6 +1,6 @@
 """Everything that is stored about one person, as one JSON document (GDPR, articles 15 and 20), written as it is read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -8,13 +8,13 @@ from db.engine import Database
 from db.queries import erasure, person, traces
 from db.queries.erasure import Person
 from db.states import Channel
-from tasks.erasure import erased_address
+from tasks.erasure import by_erased_address
 from tasks.privacy.traces import traces_of
 
 _FORMAT = orjson.OPT_INDENT_2
 
 
-def export_person(database: Database, client_id: int, *, key: bytes) -> Iterator[bytes]:
+def export_person(database: Database, client_id: int, *, keys: Sequence[bytes]) -> Iterator[bytes]:
     """Pieces of `{"client": {...}, "consents": [...], "lists": [...], ...}`.
 
     Raises:
@@ -26,7 +26,7 @@ def export_person(database: Database, client_id: int, *, key: bytes) -> Iterator
         named = traces_of(_all_addresses(found))
         rejects = traces.list_rejects_naming(session, named.texts, named.digits, named.are_in_cell)
         messages = person.list_message_ids(session, found)
-    hashes = _hashes(key, found)
+    hashes = _hashes(keys, found)
     sections = person.sections_of(found, hashes=hashes, message_ids=messages, reject_ids=rejects)
     return _pieces(database, profile, sections)
 
@@ -48,9 +48,9 @@ def _pieces(database: Database, profile: person.Row, sections: list[person.Secti
     yield b"\n}\n"
 
 
-def _hashes(key: bytes, found: Person) -> dict[Channel, list[str]]:
+def _hashes(keys: Sequence[bytes], found: Person) -> dict[Channel, list[str]]:
     return {
-        channel: [erased_address(key, channel, address) for address in sorted(group)]
+        channel: list(by_erased_address(keys, channel, sorted(group)))
         for channel, group in _all_addresses(found).items()
     }
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from db.reasons import bounce_class, drop_reason
-from tasks.providers.events import BadEvent, EventKind, ProviderEvent
+from tasks.providers.events import BadEvent, EventKind, ProviderEvent, storable
 from tasks.providers.sendgrid_payload import MESSAGE_ARG
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
@@ -71,13 +71,13 @@ def parse_events(body: bytes) -> list[ProviderEvent | BadEvent]:
 
 
 def load_items(body: bytes) -> list[Any]:
-    """What the body holds, one item for each event of `parse_events`.
+    """What the body holds, one item for each event of `parse_events`, without what no database could store.
 
     Raises:
         ValueError, RecursionError: it is no JSON.
     """
     document = _load(body)
-    return document if isinstance(document, list) else [document]
+    return [storable(item) for item in document] if isinstance(document, list) else [storable(document)]
 
 
 def _load(body: bytes) -> Any:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from tasks.providers.events import BadEvent, EventKind, ProviderEvent
+from tasks.providers.events import BadEvent, EventKind, ProviderEvent, storable
 
 SIGNATURE_HEADER = "X-Sendmode-Signature"
 TIMESTAMP_HEADER = "X-Sendmode-Timestamp"
@@ -141,7 +141,7 @@ def _body_fields(body: bytes, content_type: str) -> Mapping[str, Any] | BadEvent
 def _plain(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else orjson.dumps(storable(value)).decode()
 
 
 def _phone(text: str | None) -> str | None:

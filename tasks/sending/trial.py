@@ -15,14 +15,14 @@ from db.queries.templates import TemplateWithVersion
 from db.states import Channel
 from settings import Settings
 from tasks.addresses import AddressInvalid, normalise_address
-from tasks.erasure import erased_address
+from tasks.erasure import by_erased_address
 from tasks.providers.outcomes import Accepted, BatchOutcome, MessageOutcome, PartlyRefused
 from tasks.providers.sendgrid_payload import AnyEmail, PayloadInvalid, Personalization, build_mail
 from tasks.providers.sendmode_profiles import Sms
 from tasks.sending.configuration import require_provider
 from tasks.sending.email import envelope_of
 from tasks.sending.factory import make_sendgrid, make_sendmode
-from tasks.signing import secret_key
+from tasks.signing import secret_keys
 from tasks.templates.context import client_context
 from tasks.templates.footer import with_unsubscribe_link
 from tasks.templates.liquid import Part
@@ -68,8 +68,8 @@ def send_test(
     except AddressInvalid as error:
         raise Invalid("to", str(error)) from error
     with database.reading() as session:
-        hashed = erased_address(secret_key(settings), channel, address)
-        if is_suppressed(session, channel, address) or list_erased(session, channel, [hashed]):
+        hashes = by_erased_address(secret_keys(settings), channel, [address])
+        if is_suppressed(session, channel, address) or list_erased(session, channel, hashes):
             raise Conflict(f"{address} is suppressed: it must not be written to", "to")
         complete = _sender(session, found.template.id, sender)
     if channel is Channel.SMS:

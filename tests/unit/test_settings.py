@@ -144,6 +144,12 @@ def test_a_bad_value_is_an_error_that_names_the_setting(
     assert [error["loc"] for error in caught.value.errors()] == [(setting,)]
 
 
+def test_people_are_warned_of_complaints_before_an_execution_is_paused() -> None:
+    assert Settings(complaint_warn_percent=0.3, complaint_pause_percent=0.3).complaint_warn_percent == 0.3
+    with pytest.raises(ValueError, match="ICS_COMPLAINT_WARN_PERCENT must not be above"):
+        Settings(complaint_warn_percent=0.31, complaint_pause_percent=0.3)
+
+
 def test_a_lease_outlives_the_request_it_covers() -> None:
     assert Settings(batch_lease_seconds=60, provider_timeout_seconds=30).batch_lease_seconds == 60
     with pytest.raises(ValidationError, match="ICS_BATCH_LEASE_SECONDS"):

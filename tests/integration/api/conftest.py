@@ -11,6 +11,8 @@ from api.app import create_app
 from db.engine import Database, get_database
 from db.queries.tokens import create_token
 from settings import get_settings
+from tasks.live import hub
+from tests.integration.api.running import RunningApi
 
 # Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
 NO_PREFECT = "http://127.0.0.1:9/api"
@@ -43,3 +45,13 @@ def api(anonymous: TestClient, database: Database) -> TestClient:
     plain, _ = database.run(lambda s: create_token(s, "tests"))
     anonymous.headers["Authorization"] = f"Bearer {plain}"
     return anonymous
+
+
+@pytest.fixture
+def running(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
+    """The API on a socket; it looks for changes more often than it does for people."""
+    monkeypatch.setattr(hub, "INTERVAL_SECONDS", 0.05)
+    running = RunningApi(database)
+    running.start()
+    yield running
+    running.stop()

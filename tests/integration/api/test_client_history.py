@@ -437,3 +437,29 @@ def test_the_lists_of_a_client_are_static_and_dynamic(api: TestClient) -> None:
 
     assert lists(ann) == [(static, True), (dynamic, False)]
     assert lists(bob) == [(static, True)]
+
+
+def test_a_conversation_is_the_sms_and_their_answers(api: TestClient, database: Database) -> None:
+    campaign = database.run(lambda s: add_campaign(s, channel=Channel.SMS, clients=1))
+    execution = database.run(lambda s: prepared(s, campaign))
+    with database.reading() as s:
+        client_id, message_id = s.execute(select(Message.client_id, Message.id)).one()
+    add = [("reply", {"reason": "yes please"}), ("open", {}), ("opt_out", {"reason": "STOP"})]
+
+    def past(s: Session) -> None:
+        for hours, (kind, values) in enumerate(add):
+            add_events(s, client_id, (kind, values), at=datetime.now(UTC) + timedelta(hours=1 + hours))
+
+    database.run(past)
+    url = f"/api/clients/{client_id}/conversation"
+    items = api.get(url).json()["items"]
+    assert [(each["kind"], each.get("event"), each["reason"]) for each in items] == [
+        ("event", "opt_out", "STOP"),
+        ("event", "reply", "yes please"),
+        ("message", None, None),
+    ]
+    assert (items[2]["message_id"], items[2]["execution_id"]) == (message_id, execution.id)
+    first = api.get(url, params={"limit": 1}).json()
+    rest = api.get(url, params={"limit": 5, "cursor": first["next_cursor"]}).json()["items"]
+    assert [*first["items"], *rest] == items
+    assert api.get("/api/clients/999/conversation").status_code == 404

@@ -1,9 +1,12 @@
 """Plots of an execution over HTTP."""
 
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 
+import pytest
 from fastapi.testclient import TestClient
 
+from api.routers import plots
 from db.engine import Database
 from db.queries.stats import move_minutes
 from tests.builders import add_campaign, prepared
@@ -24,6 +27,21 @@ def test_a_plot_is_drawn_once_for_the_same_counts(api: TestClient, database: Dat
     assert (png.headers["content-type"], png.content[:4]) == ("image/png", b"\x89PNG")
     again = api.get(url, headers={"If-None-Match": svg.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_many_plots_at_once_do_not_take_the_threads_of_all_others(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = database.run(lambda s: prepared(s, add_campaign(s, clients=2)))
+    url = f"/api/flow-executions/{execution.id}/plot"
+    known = api.get(url).headers["etag"]
+    monkeypatch.setattr(plots, "_places", BoundedSemaphore(1))
+    with plots._places:
+        assert api.get(url).status_code == 429
+        # What one has needs no drawing.
+        assert api.get(url, headers={"If-None-Match": known}).status_code == 304
+    for _ in range(2):
+        assert api.get(url).status_code == 200
 
 
 def test_other_formats_and_executions_are_refused(api: TestClient, anonymous: TestClient) -> None:

@@ -11,12 +11,9 @@ from sqlalchemy import select
 from db.engine import Database
 from db.models import Approval, WebhookDelivery
 from deployments import webhook_events_command as command
-from deployments.client import ApiClient
-from deployments.relabel_command import relabel_execution
 from settings import get_settings
 from tasks.feedback import relabelling
 from tasks.feedback.apply import apply_waiting
-from tasks.providers.events import EventKind
 from tests.integration.test_feedback import event, sent, store
 from tests.integration.test_feedback_meaning import counts_of
 
@@ -161,17 +158,3 @@ class TestRelabelling:
         assert {(each.action, each.approved_by, each.execution_id) for each in found} == {
             ("relabel", "tests", execution.id)
         }
-
-    def test_the_command_goes_on_to_the_end(
-        self, api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        execution, ids = sent(database)
-        store(database, [event(execution, each, "open", 5, useragent="NewScan") for each in ids])
-        apply_waiting(database)
-        monkeypatch.setattr(relabelling, "label_open", lambda *_: EventKind.MACHINE_OPEN)
-        monkeypatch.setattr(relabelling, "_IDS_AT_A_TIME", 1)
-        client = ApiClient("http://testserver", "")
-        client._http = api
-        console = Console(file=io.StringIO(), width=200)
-        assert relabel_execution(client, execution.id, console=console) == len(ids)
-        assert counts_of(database, execution).messages["machine_opens"] == len(ids)

@@ -25,8 +25,9 @@ def test_every_count_is_in_one_step(minutes: dict[tuple[datetime, str], int]) ->
     for kind, name in CURVES.items():
         assert sum(curves.counts[name]) == sum(count for key, count in minutes.items() if key[1] == kind)
         assert len(curves.counts[name]) == len(curves.moments) <= MOST_STEPS
+        assert (curves.totals(name)[0], curves.totals(name)[-1]) == (0, sum(curves.counts[name]))
         if curves.moments:
-            assert curves.totals(name)[-1] == sum(curves.counts[name])
+            assert len(curves.totals(name)) == len(curves.edges)
 
 
 def test_an_execution_without_events_has_no_curves() -> None:

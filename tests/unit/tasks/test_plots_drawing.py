@@ -29,7 +29,26 @@ def test_the_same_curves_give_the_same_bytes(kind: Format) -> None:
 
 def test_an_svg_names_its_curves_and_is_well_formed() -> None:
     texts = texts_of(draw(CURVES, "Spring", Format.SVG))
-    assert {"Spring", "sent", "opens", "UTC", "in a minute"} <= texts
+    assert {"Spring", "sent", "opens", "UTC", "per minute"} <= texts
+
+
+def test_a_blast_of_a_single_minute_can_be_seen() -> None:
+    minute = curves_of({(START, "accepted"): 3})
+    texts = texts_of(draw(minute, "Short", Format.SVG))
+    assert "09:00" in texts
+    # Its axis is that minute, and of messages there are no halves.
+    assert {"0", "1", "2", "3"} <= texts
+    assert draw(minute, "Short", Format.PNG) != draw(
+        curves_of({(START, "accepted"): 300}), "Short", Format.PNG
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(0, "per minute"), (1, "per 10 minutes"), (9, "per hour"), (50, "per 6 hours")]
+)
+def test_the_steps_are_said_in_words(days: int, words: str) -> None:
+    long = curves_of({(START, "accepted"): 1, (START + timedelta(days=days), "open"): 1})
+    assert words in texts_of(draw(long, "Long", Format.SVG))
 
 
 def test_nothing_sent_yet_is_a_picture_too() -> None:

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from tasks.providers.events import BadEvent, EventKind, ProviderEvent, fingerprint, fingerprint_bad
+from tasks.providers.events import BadEvent, EventKind, ProviderEvent, fingerprint, fingerprint_bad, storable
 from tasks.providers.sendgrid_events import age_seconds, parse_events, verify_signature
 
 REFERENCE = "k3f9a0b1c2d4-1042"
@@ -286,3 +287,31 @@ class TestFingerprint:
         assert fingerprint(one(ics_message="", email="a@x.ie")) == fingerprint(
             one(ics_message="", email="A@X.ie")
         )
+
+
+class TestDepth:
+    def deep(self, levels: int) -> str:
+        return "[" * levels + "1" + "]" * levels
+
+    def test_what_is_nested_too_deeply_is_cut_and_the_event_is_read(self) -> None:
+        text = f'[{{"event":"open","timestamp":{MOMENT},"ics_message":"a-1","category":{self.deep(900)}}}]'
+
+        (event,) = parse_events(text.encode())
+
+        assert isinstance(event, ProviderEvent)
+        assert (event.kind, event.reference) == (EventKind.OPEN, "a-1")
+        # MariaDB reads no more than 32 levels.
+        assert orjson.dumps(event.raw).count(b"[") < 30
+
+    def test_what_is_no_event_is_kept_however_deep_it_is(self) -> None:
+        (event,) = parse_events(f"[{self.deep(900)}]".encode())
+
+        assert isinstance(event, BadEvent)
+
+    @given(
+        st.recursive(
+            st.integers(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner)
+        )
+    )
+    def test_nothing_else_is_touched(self, value: Any) -> None:
+        assert storable(value) == value

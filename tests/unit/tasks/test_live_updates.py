@@ -5,19 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.live.tickets import Ticket, read_ticket, write_ticket
-from tasks.live.updates import update_of
+from tasks.live.updates import Update
 
 KEY = b"key"
 
 
 def test_the_same_content_has_the_same_id_and_other_content_another() -> None:
-    assert update_of({"a": 1}).id == update_of({"a": 1}).id
-    assert update_of({"a": 1}).id != update_of({"a": 2}).id
+    assert Update.of({"a": 1}).id == Update.of({"a": 1}).id
+    assert Update.of({"a": 1}).id != Update.of({"a": 2}).id
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=50), max_size=5))
 def test_an_event_is_three_lines_and_an_empty_one(picture: dict[str, str]) -> None:
-    lines = update_of(picture).server_sent.split(b"\n")
+    lines = Update.of(picture).server_sent.split(b"\n")
     assert [line.partition(b":")[0] for line in lines] == [b"id", b"event", b"data", b"", b""]
 
 
