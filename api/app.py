@@ -78,6 +78,9 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
 _PUBLIC: tuple[APIRouter, ...] = (health.router, monitoring.router, webhooks.router, unsubscribe.router)
 
+# What every route under /api may answer: a broken or slow body, no token, no database.
+_ANYWHERE = errors.responses(400, 401, 408, 413, 503)
+
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -123,10 +126,10 @@ def create_app() -> FastAPI:
         app.include_router(
             router,
             dependencies=[Depends(authenticate), Depends(refuse_unknown_parameters)],
-            responses=errors.responses(400, 401, 408, 413, 503),
+            responses=_ANYWHERE,
         )
     for router in _WITH_TOKEN_OR_TICKET:
-        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
+        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)], responses=_ANYWHERE)
     for router in _PUBLIC:
         app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES

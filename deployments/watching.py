@@ -62,7 +62,7 @@ class _Line:
         """Returns the state of the execution."""
         counts, state = picture["messages"], str(picture["state"])
         if counts:
-            done = counts["intended"] - sum(counts[state] for state in _OPEN)
+            done = counts["intended"] - sum(counts[name] for name in _OPEN)
             self._bars.update(self._bar, total=counts["intended"], completed=done)
             rate = self._rate.of(done, now=time.monotonic())
             words = "" if rate is None else f"{rate:,.0f}/s"

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import structlog
 
-_ADDRESS: Final = re.compile(r"[^\s\"'<>,;:(){}\[\]\\=]+@[\w.-]*\w")
+_ADDRESS: Final = re.compile(r"[^\s/\"'<>,;:(){}\[\]\\=]+@[\w.-]*\w")
 _PHONE: Final = re.compile(r"\+\d{7,15}(?!\d)")
-_KEY: Final = re.compile(r"\b(?:ics_|SG\.)[\w.-]{8,}")
+# Tokens of ours are 40 random characters; names of tables begin alike, and are words.
+_KEY: Final = re.compile(r"\bics_(?![a-z_]+\b)[\w-]{40,}|\bSG\.[\w.-]{8,}")
 _PASSWORD: Final = re.compile(r"(?<=://)[^/\s@]+@")
 _DUPLICATE: Final = re.compile(r"(?<=Duplicate entry ').*?(?=' for key)", re.DOTALL)
 _VALUE: Final = re.compile(r"(?<= value: ').*?(?=' for column|'\"|'$)", re.DOTALL)
@@ -58,7 +59,10 @@ def capture_library_logs(level: str) -> None:
     root.handlers = [each for each in root.handlers if not isinstance(each, _StandardError)]
     root.addHandler(handler)
     for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(level)
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        # uvicorn's own configuration, where it was used, has handlers that print what they are given.
+        logger.handlers, logger.propagate = [], True
     # One line for each connection that came and went says nothing.
     logging.getLogger("uvicorn.access").disabled = True
 

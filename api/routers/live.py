@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Annotated
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from api.dependencies import CurrentToken, DatabaseDep, ItemId, SettingsDep, find_caller
 from api.errors import Busy, Unauthenticated, responses
 from api.schemas.base import MAX_ID
-from db.engine import Database
+from db.engine import Database, DatabaseOutage
 from db.errors import NotFound
 from db.queries import executions
 from db.queries.tokens import list_active_tokens
@@ -34,7 +34,14 @@ HEARTBEAT_SECONDS = 15.0
 _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
 _SIGN_OF_LIFE = '{"id":null}'
-_UNAUTHENTICATED, _NOT_FOUND, _BUSY, _GOING_AWAY = 4401, 4404, 4429, 1012
+_UNAUTHENTICATED, _GOING_AWAY = 4401, 1012
+_CODES: Mapping[type[Exception], int] = {
+    Unauthenticated: _UNAUTHENTICATED,
+    NotFound: 4404,
+    TooManyListeners: 4429,
+    DatabaseOutage: 1013,
+}
+"""Of closing a WebSocket. Those of RFC 6455's registry that fit, else 4000 and the status that HTTP would have."""
 
 
 class TicketOut(BaseModel):
@@ -77,7 +84,7 @@ SeenParameter = Annotated[
 @streams.get(
     "/{execution_id}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404, 429)},
+    responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404, 429, 503)},
     openapi_extra={"security": [{"token": []}]},
 )
 async def stream_events(
@@ -133,7 +140,8 @@ async def stream_messages(
     ticket: TicketParameter = None,
     last_event_id: SeenParameter = None,
 ) -> None:
-    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4404, 4429 (too many) or 1012 (restart).
+    """The same over a WebSocket: messages `{"id", "execution"}`. Closed with 4401 (no token), 4404, 4429 (too many),
+    1012 (restart) or 1013 (no database).
 
     It is accepted before it is refused: a browser is not told why a handshake failed, but sees the code of a close.
     """
@@ -144,12 +152,8 @@ async def stream_messages(
         )
         with hub.listening(execution_id, token_id, seen=last_event_id) as listener:
             code = await _send_until_over(socket, listener)
-    except Unauthenticated:
-        code = _UNAUTHENTICATED
-    except NotFound:
-        code = _NOT_FOUND
-    except TooManyListeners:
-        code = _BUSY
+    except tuple(_CODES) as error:
+        code = next(each for kind, each in _CODES.items() if isinstance(error, kind))
     if code is not None:
         with suppress(WebSocketDisconnect):
             await socket.close(code)

@@ -8,6 +8,7 @@ watches for its own listeners.
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from functools import partial
 from time import monotonic
@@ -89,7 +90,8 @@ class Hub:
         listener = Listener(execution_id, token_id, seen)
         self._listeners.add(listener)
         if not self.is_watching:
-            self._task = asyncio.create_task(self._watch())
+            # In a context of its own: it works for all, and not on behalf of the request that happens to start it.
+            self._task = asyncio.create_task(self._watch(), context=Context())
         return listener
 
     def leave(self, listener: Listener) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 Provider = Literal["sendgrid", "sendmode"]
 MOST_DEPTH = 20
 """Levels of lists and objects in one event. MariaDB reads 32 of a document, MySQL 100, orjson writes 254."""
+LONGEST_NAME = 1000
+"""Characters of a field's name. MySQL takes 65,535 bytes."""
 
 
 class EventKind(StrEnum):
@@ -119,21 +121,25 @@ def _digest(*parts: str) -> bytes:
 
 
 def storable(value: Any) -> Any:
-    """The value without what is nested more deeply than `MOST_DEPTH`: that becomes null, and the rest is as it was."""
-    return value if _is_shallow(value, MOST_DEPTH) else _cut(value, MOST_DEPTH)
+    """The value without what is nested more deeply than `MOST_DEPTH`, which becomes null, and with long names cut; the rest is as it was."""
+    return value if _fits(value, MOST_DEPTH) else _cut(value, MOST_DEPTH)
 
 
-def _is_shallow(value: Any, left: int) -> bool:
+def _fits(value: Any, left: int) -> bool:
     if isinstance(value, dict):
-        return left > 0 and all(_is_shallow(each, left - 1) for each in value.values())
+        return left > 0 and all(
+            len(name) <= LONGEST_NAME and _fits(each, left - 1) for name, each in value.items()
+        )
     if isinstance(value, list):
-        return left > 0 and all(_is_shallow(each, left - 1) for each in value)
+        return left > 0 and all(_fits(each, left - 1) for each in value)
     return True
 
 
 def _cut(value: Any, left: int) -> Any:
     if isinstance(value, dict):
-        return {name: _cut(each, left - 1) for name, each in value.items()} if left > 0 else None
+        if left == 0:
+            return None
+        return {name[:LONGEST_NAME]: _cut(each, left - 1) for name, each in value.items()}
     if isinstance(value, list):
         return [_cut(each, left - 1) for each in value] if left > 0 else None
     return value

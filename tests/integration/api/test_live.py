@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -174,6 +175,17 @@ def test_what_does_not_exist_is_not_found(running: RunningApi) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     url = running.socket_url.replace(f"/{running.execution_id}/", f"/{gone}/")
     assert close_code(url, headers=running.headers) == 4404
+
+
+def test_without_a_database_nobody_begins_to_listen(
+    running: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> int:
+        raise OperationalError("SELECT 1", {}, ConnectionError())
+
+    monkeypatch.setattr(live, "_admit", fail)
+    assert httpx.get(running.events_url, headers=running.headers, trust_env=False).status_code == 503
+    assert close_code(running.socket_url, headers=running.headers) == 1013
 
 
 def test_a_revoked_token_stops_hearing(running: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -90,6 +91,22 @@ async def test_one_look_is_for_all_listeners_and_all_executions(executions: Exec
     # Not only equal: each of the two was encoded once.
     assert len({id(update) for update in first}) == 2
     hub.close()
+
+
+@scenario
+async def test_it_works_on_behalf_of_no_request(executions: Executions) -> None:
+    """Or each line that it logs would have the name of the request that came first."""
+    request_id: ContextVar[str] = ContextVar("request_id", default="")
+    request_id.set("of the first listener")
+    found: list[str] = []
+
+    def look(execution_ids: Collection[int], token_ids: Collection[int]) -> Seen:
+        found.append(request_id.get())
+        return executions.look(execution_ids, token_ids)
+
+    with Hub(look).listening(1, 7) as listener:
+        await number_of(listener)
+    assert set(found) == {""}
 
 
 @scenario

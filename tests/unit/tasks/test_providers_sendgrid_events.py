@@ -308,6 +308,14 @@ class TestDepth:
 
         assert isinstance(event, BadEvent)
 
+    def test_names_that_no_database_takes_are_cut(self) -> None:
+        body = orjson.dumps([{"event": "open", "timestamp": MOMENT, "category": {"x" * 70_000: 1}}])
+
+        (event,) = parse_events(body)
+
+        assert isinstance(event, ProviderEvent)
+        assert event.raw == {"category": {"x" * 1000: 1}}
+
     @given(
         st.recursive(
             st.integers(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner)
