@@ -79,11 +79,8 @@ def _by_provider_ids(session: Session, lost: Sequence[Incoming]) -> None:
 
 
 def _provider_key(each: Incoming) -> tuple[str, str] | None:
-    """`sg_message_id` begins with the X-Message-Id of the request in most events."""
     event = each.event
-    if not event.provider_message_id or not event.address:
-        return None
-    return event.provider_message_id.partition(".")[0], event.address
+    return (event.request_id, event.address) if event.request_id and event.address else None
 
 
 def _by_phone(session: Session, lost: Sequence[Incoming]) -> None:

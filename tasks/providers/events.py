@@ -71,6 +71,11 @@ class ProviderEvent:
     is_report: bool = False
     raw: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def request_id(self) -> str | None:
+        """The X-Message-Id of the request: `sg_message_id` begins with it in most events."""
+        return (self.provider_message_id or "").partition(".")[0] or None
+
 
 @dataclass(frozen=True, slots=True)
 class BadEvent:
@@ -86,7 +91,7 @@ def fingerprint(event: ProviderEvent) -> bytes:
     SendGrid's own event id changes on some retries and is missing on some types (sendgrid-nodejs#1435, docs#2862), so
     copies are recognised by what they say: message, kind, moment, link, and the reason or the program behind it.
     """
-    about = event.reference or event.address or event.provider_message_id or ""
+    about = event.reference or _addressee(event)
     is_undated = event.is_report and event.reference is not None
     moment = "" if is_undated else f"{event.occurred_at.timestamp():.6f}"
     facts = (
@@ -99,6 +104,14 @@ def fingerprint(event: ProviderEvent) -> bytes:
         _detail(event),
     )
     return _digest(*facts)
+
+
+def _addressee(event: ProviderEvent) -> str:
+    """What stands for the message where our reference is lost. Two requests may have written to one address, and both be told of
+    in the same second."""
+    if event.address and event.request_id:
+        return f"{event.request_id} {event.address}"
+    return event.address or event.provider_message_id or ""
 
 
 def fingerprint_bad(event: BadEvent) -> bytes:

@@ -220,6 +220,17 @@ def test_an_event_that_was_faster_than_the_id_of_its_batch_is_found_when_it_come
     assert counts_of(database, execution).messages["opens"] == 1
 
 
+def test_two_requests_to_one_address_are_told_apart_without_our_reference(engine: Engine) -> None:
+    database = Database(engine)
+    runs = several(database, clients=1, times=2)
+    said = {"event": "delivered", "email": "client0@example.com", "timestamp": NOW}
+    told = [said | {"sg_message_id": f"X-{number}.recvd"} for number in range(2)]
+    for each in (*told, *told):
+        apply(database, each)
+    for execution, _ in runs:
+        assert counts_of(database, execution).messages["delivered"] == 1
+
+
 class TestPieces:
     def test_what_cannot_be_read_is_kept_beside_an_event_that_fails(
         self, engine: Engine, monkeypatch: pytest.MonkeyPatch

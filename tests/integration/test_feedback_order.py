@@ -5,6 +5,7 @@ All kinds of both providers, with copies, with ids that change or that two facts
 
 import random
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
@@ -125,9 +126,10 @@ class World:
         else:
             said["email"] = "stranger@else.example"
         if fact["id"] == "own":
-            said["sg_event_id"] = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).hex()[-90:]
-        elif fact["id"] == "shared" and fact["event"] in (*_PLAIN, "dropped"):
-            # Of one fact of each kind: two of a kind about one message would be copies.
+            # Of all that it says: a part of it could be the same in two facts of a kind, which would be copies.
+            said["sg_event_id"] = sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        elif fact["id"] == "shared" and fact["event"] in _PLAIN:
+            # Of one fact of each kind: two of a kind about one message, as two reasons of a drop, would be copies.
             said["sg_event_id"] = f"{fact['by']}{fact['at']}"
         return Source.SENDGRID, said
 

@@ -288,6 +288,12 @@ class TestFingerprint:
             one(ics_message="", email="A@X.ie")
         )
 
+    def test_of_events_without_a_reference_depends_on_the_request(self) -> None:
+        first, second = (one(ics_message="", email="a@x.ie", sg_message_id=name) for name in ("m1.a", "m2.a"))
+        assert fingerprint(first) != fingerprint(second)
+        assert fingerprint(first) == fingerprint(one(ics_message="", email="a@x.ie", sg_message_id="m1.b"))
+        assert fingerprint(one(sg_message_id="m1.a")) == fingerprint(one(sg_message_id="m2.a"))
+
 
 class TestDepth:
     def deep(self, levels: int) -> str:
