@@ -39,6 +39,7 @@ from api.routers import (
     privacy,
     public_pages,
     rate_limits,
+    relabelling,
     segments,
     statistics,
     templates,
@@ -89,6 +90,7 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
     operations.router,
     webhook_events.router,
     webhook_endpoints.router,
+    relabelling.router,
     rate_limits.router,
     cms.router,
 )
@@ -143,6 +145,8 @@ def create_app() -> FastAPI:
     configure_logs(settings.log_level)
     app = FastAPI(
         title="ICS Automation",
+        # A redirect to the same path with a slash would repeat the Host header of the request.
+        redirect_slashes=False,
         version="0.1.0",
         description="Client communication and marketing automation. Errors are problem documents (RFC 9457).",
         responses=errors.responses(422),

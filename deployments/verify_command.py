@@ -59,7 +59,13 @@ def run_relabel(
     """
     with _bar(errors or Console(stderr=True)) as (progress, bar):
         progress.update(bar, description=f"execution {execution_id}", total=1)
-        changed = relabel(database, execution_id, lambda done: progress.update(bar, completed=done))
+        changed = relabel(
+            database,
+            execution_id,
+            lambda done: progress.update(bar, completed=done),
+            by=f"ics stats relabel ({_operator()})",
+        )
+        progress.update(bar, completed=1)
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(
         f"execution {execution_id}: {changed:,} opens and clicks have another label now", markup=False

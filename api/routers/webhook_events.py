@@ -95,8 +95,8 @@ def get_delivery(database: DatabaseDep, delivery_id: ItemId) -> DeliveryOut:
     responses=responses(404),
     dependencies=[needs(Ability.WEBHOOKS_REPLAY)],
 )
-def replay_stored_delivery(database: DatabaseDep, delivery_id: ItemId) -> DeliveryOut:
+def replay_stored_delivery(database: DatabaseDep, caller: CurrentCaller, delivery_id: ItemId) -> DeliveryOut:
     """Apply a stored webhook once more, as it is understood now. What of it is applied already is not counted again."""
-    replay_delivery(database, delivery_id)
+    replay_delivery(database, delivery_id, by=caller.name)
     with database.reading() as session:
         return DeliveryOut.model_validate(webhooks.get_delivery(session, delivery_id))

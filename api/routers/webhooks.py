@@ -13,11 +13,10 @@ from fastapi.responses import PlainTextResponse, Response
 
 from api.dependencies import SettingsDep
 from api.errors import Refusal, WebhookRefused, responses
-from db.engine import DatabaseError
 from db.queries.webhooks import NewDelivery
 from settings import Settings
 from tasks.feedback.applier import Applier
-from tasks.feedback.inbox import Inbox, InboxFull
+from tasks.feedback.inbox import Inbox, NotStored
 from tasks.feedback.sources import Source
 from tasks.providers import sendgrid_events, sendmode_events
 
@@ -109,7 +108,7 @@ async def _receive(inbox: Inbox, applier: Applier, request: Request, source: Sou
     content_type = request.headers.get("content-type", "")
     try:
         await inbox.store(NewDelivery(source, body, content_type, request.url.query))
-    except (InboxFull, DatabaseError) as error:
+    except NotStored as error:
         raise WebhookRefused(503, Refusal.NOT_STORED, "the webhook was not stored: send it again") from error
     applier.notify()
     request.app.state.measurements.count_webhook(source, len(body))

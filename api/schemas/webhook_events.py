@@ -39,6 +39,14 @@ class ReplayedOut(Output):
     next_cursor: int | None
 
 
+class RelabelledOut(Output):
+    """`changed` events have another label now. `left` messages come after `next_cursor`; it is null at the end."""
+
+    changed: int
+    left: int
+    next_cursor: int | None
+
+
 class DeliveryOut(Output):
     """One POST of a provider. `size` are the bytes of its body."""
 

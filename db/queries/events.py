@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from db.dialect import ignoring, json_arrays, with_rows
@@ -86,11 +86,33 @@ def insert_events(session: Session, rows: Sequence[EventRow]) -> int:
     return inserted
 
 
-def list_known(session: Session, fingerprints: Collection[bytes]) -> set[bytes]:
-    """Those of the fingerprints whose event is stored."""
+def list_known(session: Session, fingerprints: Collection[bytes]) -> dict[bytes, int | None]:
+    """Those of the fingerprints whose event is stored, each with the message it was found to be about."""
     if not fingerprints:
+        return {}
+    query = select(Event.fingerprint, Event.message_id).where(Event.fingerprint.in_(list(fingerprints)))
+    return dict(session.execute(query).tuples().all())
+
+
+def list_holders(session: Session, provider_event_ids: Collection[str]) -> set[tuple[str, int | None, str]]:
+    """(id, message, kind) of the stored events that have one of these ids of the provider's own."""
+    if not provider_event_ids:
         return set()
-    return set(session.scalars(select(Event.fingerprint).where(Event.fingerprint.in_(list(fingerprints)))))
+    rows = session.execute(
+        select(Event.provider_event_id, Event.message_id, Event.kind).where(
+            Event.provider_event_id.in_(list(provider_event_ids))
+        )
+    )
+    return {(name, message_id, kind) for name, message_id, kind in rows if name is not None}
+
+
+def delete_of_nobody(session: Session, fingerprints: Collection[bytes]) -> None:
+    """Forget those of these events that were found to be about no message."""
+    session.execute(
+        delete(Event)
+        .where(Event.fingerprint.in_(list(fingerprints)), Event.message_id.is_(None))
+        .execution_options(**_QUIET)
+    )
 
 
 def list_of_messages(

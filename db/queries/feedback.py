@@ -144,7 +144,8 @@ def find_latest_sms(session: Session, phones: Collection[str]) -> dict[str, Know
             Client.phone.in_(list(phones)),
             Message.channel == Channel.SMS,
             Message.address == Client.phone,
-            Message.state.in_([MessageState.ACCEPTED, MessageState.UNKNOWN]),
+            # Not an unknown one: an answer without a reference may be to the SMS before it, and would be false evidence.
+            Message.state == MessageState.ACCEPTED,
         )
         .group_by(Message.address)
         .subquery("latest")

@@ -1,10 +1,11 @@
 """Events that could not be applied: kept with the reason, looked at, and tried again."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.dialect import insert_ignore, utc_in, utc_now
@@ -15,6 +16,9 @@ from db.states import WebhookEventState, WebhookProblem
 
 _TABLE = WebhookEvent.metadata.tables[WebhookEvent.__tablename__]
 _QUIET = {"synchronize_session": False}
+_AT_A_TIME = 1_000
+_EAGER_ATTEMPTS = 3
+_PAUSE_SECONDS = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +36,72 @@ class Unapplied:
 
 
 def insert_unapplied(session: Session, events: Collection[Unapplied]) -> None:
-    """Keep them; of one that is kept already, only that it was tried again."""
-    if not events:
-        return
-    session.execute(
-        insert_ignore(_TABLE),
-        [
-            {
-                "fingerprint": each.fingerprint,
-                "delivery_id": each.delivery_id,
-                "source": each.source,
-                "kind": each.kind,
-                "problem": each.problem,
-                "reason": each.reason[:2000],
-                "reference": each.reference[:40] if each.reference else None,
-                "occurred_at": each.occurred_at,
-                "state": WebhookEventState.OPEN,
-                "attempts": 0,
-            }
-            for each in events
-        ],
+    """Keep them; of one that is kept already, that it was tried again and why in vain."""
+    for some in _pieces(list(events)):
+        session.execute(insert_ignore(_TABLE), [_values(each) for each in some])
+        # What the webhook of an older copy said is gone; here it is again.
+        for each in _list_gone(session, some):
+            _update(
+                session,
+                [each.fingerprint],
+                WebhookEventState.GONE,
+                state=WebhookEventState.OPEN,
+                delivery_id=each.delivery_id,
+            )
+        by_problem: dict[tuple[WebhookProblem, str], list[bytes]] = {}
+        for each in some:
+            by_problem.setdefault((each.problem, each.reason[:2000]), []).append(each.fingerprint)
+        for (problem, reason), fingerprints in by_problem.items():
+            _update(
+                session,
+                fingerprints,
+                WebhookEventState.OPEN,
+                problem=problem,
+                reason=reason,
+                attempts=WebhookEvent.attempts + 1,
+                tried_at=utc_now(),
+            )
+
+
+def _values(each: Unapplied) -> dict[str, Any]:
+    return {
+        "fingerprint": each.fingerprint,
+        "delivery_id": each.delivery_id,
+        "source": each.source,
+        "kind": each.kind,
+        "problem": each.problem,
+        "reason": each.reason[:2000],
+        "reference": each.reference[:40] if each.reference else None,
+        "occurred_at": each.occurred_at,
+        "state": WebhookEventState.OPEN,
+        "attempts": 0,
+    }
+
+
+def _pieces(events: Sequence[Unapplied]) -> Iterator[Sequence[Unapplied]]:
+    for start in range(0, len(events), _AT_A_TIME):
+        yield events[start : start + _AT_A_TIME]
+
+
+def _list_gone(session: Session, events: Sequence[Unapplied]) -> list[Unapplied]:
+    gone = set(
+        session.scalars(
+            select(WebhookEvent.fingerprint).where(
+                WebhookEvent.fingerprint.in_([each.fingerprint for each in events]),
+                WebhookEvent.state == WebhookEventState.GONE,
+            )
+        )
     )
+    return [each for each in events if each.fingerprint in gone]
+
+
+def _update(
+    session: Session, fingerprints: Collection[bytes], state_now: WebhookEventState, **values: Any
+) -> None:
     session.execute(
         update(WebhookEvent)
-        .where(WebhookEvent.fingerprint.in_([each.fingerprint for each in events]))
-        .values(attempts=WebhookEvent.attempts + 1, tried_at=utc_now())
+        .where(WebhookEvent.fingerprint.in_(list(fingerprints)), WebhookEvent.state == state_now)
+        .values(values)
         .execution_options(**_QUIET)
     )
 
@@ -110,36 +155,83 @@ def list_webhook_events(
     return page_of(session, query, WebhookEvent.id, after=after, limit=limit)
 
 
-def list_due(session: Session, *, after: int, limit: int, younger_than: timedelta) -> Sequence[int]:
-    """Ids of open events whose message may still turn up, or that may be applied when what failed is repaired."""
+def list_due(session: Session, *, after: int, limit: int, younger_than: timedelta) -> Sequence[WebhookEvent]:
+    """Open events whose message may still turn up, or that may be applied when what failed is repaired.
+
+    After a few attempts the pauses between them grow, to 8 hours after 20, so that events nobody will ever want do not
+    keep the others waiting.
+    """
+    pause = _PAUSE_SECONDS * (WebhookEvent.attempts * WebhookEvent.attempts - _EAGER_ATTEMPTS**2)
     return session.scalars(
-        select(WebhookEvent.id)
+        select(WebhookEvent)
         .where(
             WebhookEvent.state == WebhookEventState.OPEN,
             WebhookEvent.id > after,
             WebhookEvent.problem != WebhookProblem.UNREADABLE,
             WebhookEvent.created_at > utc_in(-younger_than.total_seconds()),
+            WebhookEvent.tried_at <= utc_in(-pause),
         )
         .order_by(WebhookEvent.id)
         .limit(limit)
     ).all()
 
 
-def note_replay(
-    session: Session,
-    event_id: int,
-    *,
-    by: str | None,
-    state: WebhookEventState | None = None,
-    problem: WebhookProblem | None = None,
-    reason: str | None = None,
-) -> WebhookEventState:
-    """That it was tried again, by whom, and what came of it; returns its state now."""
-    event = get_webhook_event(session, event_id, lock=True)
-    if event.state is WebhookEventState.OPEN:
-        event.state = state or event.state
-        event.problem = problem or event.problem
-        event.reason = reason or event.reason
-    event.replayed_by = by or event.replayed_by
-    session.flush()
-    return event.state
+def note_replay(session: Session, event_ids: Collection[int], *, by: str) -> None:
+    """Who had these tried again."""
+    session.execute(
+        update(WebhookEvent)
+        .where(WebhookEvent.id.in_(list(event_ids)))
+        .values(replayed_by=by, tried_at=utc_now())
+        .execution_options(**_QUIET)
+    )
+
+
+def close_events(session: Session, event_ids: Collection[int], state: WebhookEventState) -> None:
+    """Open events that are applied, or gone."""
+    session.execute(
+        update(WebhookEvent)
+        .where(WebhookEvent.id.in_(list(event_ids)), WebhookEvent.state == WebhookEventState.OPEN)
+        .values(state=state, tried_at=utc_now())
+        .execution_options(**_QUIET)
+    )
+
+
+def count_states(session: Session, event_ids: Collection[int]) -> dict[WebhookEventState, int]:
+    """How many of these events are in which state."""
+    rows = session.execute(
+        select(WebhookEvent.state, func.count())
+        .where(WebhookEvent.id.in_(list(event_ids)))
+        .group_by(WebhookEvent.state)
+    )
+    return dict(rows.tuples().all())
+
+
+def give_up_unmatched(session: Session, *, older_than: timedelta, limit: int) -> int:
+    """Events whose message did not turn up in so long a time, as of another installation, are waited for no more; returns how many."""
+    ids = session.scalars(
+        select(WebhookEvent.id)
+        .where(
+            WebhookEvent.state == WebhookEventState.OPEN,
+            WebhookEvent.problem == WebhookProblem.UNMATCHED,
+            WebhookEvent.created_at < utc_in(-older_than.total_seconds()),
+        )
+        .order_by(WebhookEvent.id)
+        .limit(limit)
+    ).all()
+    close_events(session, ids, WebhookEventState.GONE)
+    return len(ids)
+
+
+def delete_closed(session: Session, *, older_than: timedelta, limit: int) -> int:
+    """Forget events that were applied or given up so long ago; returns how many."""
+    ids = session.scalars(
+        select(WebhookEvent.id)
+        .where(
+            WebhookEvent.state.in_([WebhookEventState.APPLIED, WebhookEventState.GONE]),
+            WebhookEvent.tried_at < utc_in(-older_than.total_seconds()),
+        )
+        .order_by(WebhookEvent.id)
+        .limit(limit)
+    ).all()
+    session.execute(delete(WebhookEvent).where(WebhookEvent.id.in_(ids)).execution_options(**_QUIET))
+    return len(ids)

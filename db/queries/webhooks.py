@@ -118,11 +118,9 @@ def list_unapplied(
 
 
 def get_delivery(session: Session, delivery_id: int, *, with_body: bool = False) -> WebhookDelivery:
-    """Raises NotFound. The body may be a megabyte, and is read only when it is asked for."""
+    """Raises NotFound."""
     query = select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
-    if not with_body:
-        query = query.options(defer(WebhookDelivery.body))
-    found = session.scalars(query).one_or_none()
+    found = session.scalars(query if with_body else query.options(defer(WebhookDelivery.body))).one_or_none()
     if found is None:
         raise NotFound("webhook delivery", delivery_id)
     return found
@@ -147,7 +145,8 @@ def count_unapplied(session: Session) -> int:
 def delete_old_deliveries(session: Session, *, older_than: timedelta, limit: int) -> int:
     """Forget the raw bytes of webhooks that were applied so long ago, but for those of events that were not; returns how many."""
     is_needed = exists().where(
-        WebhookEvent.delivery_id == WebhookDelivery.id, WebhookEvent.state == WebhookEventState.OPEN
+        WebhookEvent.delivery_id == WebhookDelivery.id,
+        WebhookEvent.state == WebhookEventState.OPEN,
     )
     ids = session.scalars(
         select(WebhookDelivery.id)

@@ -1,6 +1,6 @@
 """Applies webhooks behind their answers: a few threads a process, many webhooks a transaction."""
 
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 
 import structlog
 
@@ -28,6 +28,8 @@ class Applier:
         self._is_due = False
         self._is_stopping = False
         self._in_work: set[int] = set()
+        # Not the condition: whoever notifies must not wait for a database that does not answer.
+        self._taking = Lock()
         count = 1 if database.engine.dialect.name == "sqlite" else threads
         self._threads = [
             Thread(target=self._run, name=f"applier-{number}", daemon=True) for number in range(count)
@@ -83,12 +85,12 @@ class Applier:
         try:
             return apply_deliveries(self._database, taken)
         finally:
-            with self._changed:
+            with self._taking:
                 self._in_work -= set(taken)
 
     def _take(self) -> list[int]:
         """The oldest webhooks that no thread of this process works on."""
-        with self._changed:
+        with self._taking:
             with self._database.reading() as session:
                 found = webhooks.list_unapplied(
                     session,

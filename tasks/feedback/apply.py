@@ -5,7 +5,7 @@ transaction. Each event is counted once, whatever is applied again: whether it i
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,7 +14,14 @@ import structlog
 from db.engine import Database, Session, is_outage
 from db.models import WebhookDelivery
 from db.queries import webhooks
-from db.queries.events import EventRow, insert_events, list_known, relabel_events
+from db.queries.events import (
+    EventRow,
+    delete_of_nobody,
+    insert_events,
+    list_holders,
+    list_known,
+    relabel_events,
+)
 from db.queries.executions import list_settling, settle_execution
 from db.queries.feedback import (
     Held,
@@ -33,9 +40,9 @@ from tasks.feedback.erased import mark_erased, redact
 from tasks.feedback.guarding import guard, list_harmed
 from tasks.feedback.incoming import Incoming, Parsed, parse_deliveries
 from tasks.feedback.labels import CLICKS, OPENS
-from tasks.feedback.matching import match_held, reference_of
+from tasks.feedback.matching import TALK, match_held, reference_of
 from tasks.feedback.meaning import int_of
-from tasks.feedback.suppressing import suppress
+from tasks.feedback.suppressing import suppress, suppress_bounced
 from tasks.feedback.unsubscribe_links import Reference
 from tasks.providers.events import EventKind
 
@@ -78,7 +85,9 @@ def apply_deliveries(database: Database, delivery_ids: Sequence[int]) -> int:
     try:
         parsed = parse_deliveries(deliveries)
         suppress(database, parsed)
-        return database.run(partial(_apply, parsed=parsed, delivery_ids=[each.id for each in deliveries]))
+        applied = database.run(partial(_apply, parsed=parsed, delivery_ids=[each.id for each in deliveries]))
+        suppress_bounced(database, parsed)
+        return applied
     except Exception as error:
         if is_outage(error):
             raise
@@ -91,7 +100,10 @@ def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -
     """Apply what can be applied of these webhooks, and keep the rest; returns how many are dealt with."""
     ids = [each.id for each in deliveries]
     try:
-        _apply_piece(database, parse_deliveries(deliveries))
+        parsed = parse_deliveries(deliveries)
+        # By themselves: they must not share the fate of an event.
+        apply_pieces(database, Parsed(unreadable=parsed.unreadable))
+        apply_pieces(database, Parsed(parsed.events))
     except Exception as error:
         if is_outage(error):
             raise
@@ -104,17 +116,19 @@ def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -
     return len(ids)
 
 
-def _apply_piece(database: Database, parsed: Parsed) -> None:
+def apply_pieces(database: Database, parsed: Parsed) -> None:
+    """Apply what can be applied of these events, and keep each of the others with the reason."""
     try:
         suppress(database, parsed)
         database.run(partial(apply_parsed, parsed=parsed))
+        suppress_bounced(database, parsed)
     except Exception as error:
         if is_outage(error):
             raise
         if len(parsed.events) > 1:
             middle = len(parsed.events) // 2
-            _apply_piece(database, Parsed(parsed.events[:middle], parsed.unreadable))
-            _apply_piece(database, Parsed(parsed.events[middle:]))
+            apply_pieces(database, Parsed(parsed.events[:middle]))
+            apply_pieces(database, Parsed(parsed.events[middle:]))
             return
         if not parsed.events:
             raise
@@ -154,7 +168,7 @@ def apply_parsed(session: Session, parsed: Parsed) -> None:
     applicable = [each for each in parsed.events if not _is_unmatched(each)]
     new = _insert_new(session, _news(session, applicable, held), held)
     labels = new.labels
-    after = _feedback_after(held, applicable, labels)
+    after = _feedback_after(held, applicable, new.events, labels)
     touched = store_feedback(session, held, after, _moves(new.events, labels, held))
     guard(session, list_harmed(held, after))
     tell(session, EventType.MESSAGE_BOUNCED, lambda: _bounced(new.events))
@@ -202,32 +216,91 @@ def _news(session: Session, events: Sequence[Incoming], held: Held) -> list[Inco
     by_fingerprint: dict[bytes, Incoming] = {}
     for each in events:
         by_fingerprint.setdefault(each.fingerprint, each)
-    doubtful = [key for key, each in by_fingerprint.items() if not _is_first(each, held)]
+    doubtful = {key for key, each in by_fingerprint.items() if not _is_first(each, held)}
     known = list_known(session, doubtful)
-    return [each for key, each in by_fingerprint.items() if key not in known]
+    # It came before SendGrid's id of its batch was recorded; now it is known whose it is.
+    found = [key for key, owner in known.items() if owner is None and _is_certain(by_fingerprint[key])]
+    if found:
+        delete_of_nobody(session, found)
+    fresh = [each for key, each in by_fingerprint.items() if key not in known or key in found]
+    return _without_copies(session, fresh, doubtful)
 
 
 def _is_first(each: Incoming, held: Held) -> bool:
-    if each.message is None:
+    # Whose an event without our reference is may be answered differently today: its message says nothing about it.
+    if each.message is None or reference_of(each) is None:
         return False
     bits = _FAMILIES.get(each.event.kind) or int_of(each.event.kind)
     return bool(bits) and not held.messages[each.message.id].feedback & bits
+
+
+def _is_certain(each: Incoming) -> bool:
+    """Whether its message is the only one it can be about. What answers an SMS may be matched to a later one tomorrow."""
+    return each.message is not None and each.event.kind not in TALK
+
+
+def _without_copies(
+    session: Session, news: Sequence[Incoming], doubtful: Collection[bytes]
+) -> list[Incoming]:
+    """Without those that have the provider's id of another event of the same kind about the same message.
+
+    The id alone is not enough: were a bounce to come with the id of another event, it would be lost.
+    """
+    ids = [name for each in news if each.fingerprint in doubtful and (name := _event_id(each))]
+    taken = {(name, message_id, _family(kind)) for name, message_id, kind in list_holders(session, ids)}
+    kept = []
+    for each in news:
+        name = _event_id(each)
+        key = (name or "", each.message.id if each.message else None, _family(each.event.kind))
+        if name is None or key not in taken:
+            kept.append(each)
+            taken.add(key)
+    return kept
+
+
+def _family(kind: str) -> int | str:
+    """The kind, whichever label it has."""
+    return _FAMILIES.get(EventKind(kind), kind)
+
+
+def _event_id(each: Incoming) -> str | None:
+    name = each.event.provider_event_id
+    return name[:100] if name else None
 
 
 def _insert_new(session: Session, news: list[Incoming], held: Held) -> _Inserted:
     labels = label(session, news, held)
     rows = [row for each in news if (row := _row(each)) is not None]
     if insert_events(session, rows) < len(rows):
-        # One came with the id of another event, or somebody else stored one of nobody's meanwhile.
-        stored = list_known(session, [row.fingerprint for row in rows])
-        news = [each for each in news if each.fingerprint in stored]
+        news = _insert_clashing(session, news, rows)
     relabel_events(session, {key: kind.value for key, (_, kind) in labels.relabelled.items()})
     return _Inserted(news, labels)
 
 
-def _feedback_after(held: Held, events: Sequence[Incoming], labels: Labels) -> dict[int, int]:
+def _insert_clashing(session: Session, news: list[Incoming], rows: Sequence[EventRow]) -> list[Incoming]:
+    """Some came with the id of another event: they are stored without it. Returns those that are stored as what they are, which
+    an event of nobody's that somebody else has stored meanwhile need not be."""
+    known = list_known(session, [row.fingerprint for row in rows])
+    insert_events(
+        session, [row._replace(provider_event_id=None) for row in rows if row.fingerprint not in known]
+    )
+    known = list_known(session, [row.fingerprint for row in rows])
+    return [
+        each
+        for each in news
+        if each.fingerprint in known
+        and known[each.fingerprint] == (each.message.id if each.message else None)
+    ]
+
+
+def _feedback_after(
+    held: Held, events: Sequence[Incoming], new: Sequence[Incoming], labels: Labels
+) -> dict[int, int]:
+    """Bits of what carries our reference are added each time: they may mean more today than when it was stored. A copy without
+    one may be matched to another message today, and labels of opens are those of the stored event."""
     after = {key: each.feedback for key, each in held.messages.items()}
-    for each in events:
+    telling = [each for each in events if each.kind not in OPENS and reference_of(each) is not None]
+    for each in [*telling, *new]:
         if each.message is not None and each.kind not in CLICKS:
             after[each.message.id] |= int_of(each.kind)
     for message_id, clicked in labels.clicked.items():
@@ -280,7 +353,8 @@ def _keep_unapplied(session: Session, parsed: Parsed, unmatched: Sequence[Incomi
         for each in parsed.unreadable
         if not each.is_erased
     ]
-    insert_unapplied(session, kept)
+    # A webhook may say the same nonsense a thousand times.
+    insert_unapplied(session, {each.fingerprint: each for each in kept}.values())
 
 
 def _unapplied(each: Incoming, problem: WebhookProblem, reason: str) -> Unapplied:
@@ -304,7 +378,7 @@ def _row(each: Incoming) -> EventRow | None:
     row = EventRow(
         delivery_id=each.delivery.id,
         fingerprint=each.fingerprint,
-        provider_event_id=event.provider_event_id[:100] if event.provider_event_id else None,
+        provider_event_id=_event_id(each),
         provider=event.provider,
         kind=each.kind.value,
         message_id=message.id if message else None,

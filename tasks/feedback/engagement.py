@@ -74,7 +74,7 @@ def _label_message(
     clicks: list[Click[Key]] = [
         Click(("stored", each.id), each.occurred_at, each.url, is_scanner(each.raw))
         for each in stored
-        if each.kind in CLICKS
+        if each.kind in CLICKS and (each.raw or each.url)
     ]
     delivered: list[datetime] = [
         each.occurred_at for each in stored if each.kind == EventKind.DELIVERED.value
@@ -87,7 +87,11 @@ def _label_message(
             clicks.append(Click(("new", place), event.occurred_at, event.url, is_scanner(event.raw)))
     kinds = label_clicks(clicks, delivered, rule)
     by_id = {each.id: each for each in stored}
+    # Of somebody who was erased nothing is known any more that could tell: these keep their labels.
     bits = 0
+    for each in stored:
+        if each.kind in CLICKS and not (each.raw or each.url):
+            bits |= int_of(EventKind(each.kind))
     for (origin, key), kind in kinds.items():
         bits |= int_of(kind)
         if origin == "new":

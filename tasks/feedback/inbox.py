@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition, Thread
 
 import structlog
 
-from db.engine import Database
+from db.engine import Database, is_outage
 from db.queries.webhooks import NewDelivery, insert_deliveries
 
 log = structlog.get_logger()
@@ -16,8 +18,16 @@ MOST_BYTES_AT_A_TIME = 4 * 1024 * 1024
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 
-class InboxFull(Exception):
-    """More arrives than the database takes: the provider has to try again later."""
+# A webhook without a body costs memory too.
+_OVERHEAD_BYTES = 1024
+
+
+class NotStored(Exception):
+    """Nothing was promised: the provider has to send it again."""
+
+
+class InboxFull(NotStored):
+    """More arrives than the database takes."""
 
 
 @dataclass
@@ -25,6 +35,10 @@ class _Waiting:
     delivery: NewDelivery
     loop: asyncio.AbstractEventLoop
     stored: "asyncio.Future[None]"
+
+    @property
+    def size(self) -> int:
+        return len(self.delivery.body) + len(self.delivery.query) + _OVERHEAD_BYTES
 
 
 class Inbox:
@@ -70,8 +84,7 @@ class Inbox:
         """Return when the webhook is committed.
 
         Raises:
-            InboxFull: too much is waiting already.
-            DatabaseError: the database did not take it. Nothing was promised: the provider sends it again.
+            NotStored: too much is waiting already, or the database did not take it.
         """
         loop = asyncio.get_running_loop()
         stored: asyncio.Future[None] = loop.create_future()
@@ -79,20 +92,27 @@ class Inbox:
             if self.is_full or self._is_stopping:
                 raise InboxFull
             self._waiting.append(_Waiting(delivery, loop, stored))
-            self._bytes += len(delivery.body)
+            self._bytes += self._waiting[-1].size
             self._changed.notify()
         await stored
 
     def _run(self) -> None:
         while some := self._take():
-            try:
-                self._database.run(lambda s, some=some: insert_deliveries(s, [w.delivery for w in some]))  # type: ignore[misc]
-                error = None
-            except Exception as caught:
-                log.error("webhooks not stored", webhooks=len(some), error=type(caught).__name__)
-                error = caught
-            for waiting in some:
-                _answer(waiting, error)
+            self._store(some)
+
+    def _store(self, some: Sequence[_Waiting]) -> None:
+        try:
+            self._database.run(lambda session: insert_deliveries(session, [each.delivery for each in some]))
+        except Exception as error:
+            if len(some) > 1 and not is_outage(error):
+                # One that the database does not take must not keep out the others.
+                for each in some:
+                    self._store([each])
+                return
+            log.error("webhooks not stored", webhooks=len(some), error=type(error).__name__)
+            _answer(some, error)
+        else:
+            _answer(some, None)
 
     def _take(self) -> list[_Waiting]:
         """What waits, as much as fits one transaction; nothing when it is time to end."""
@@ -102,18 +122,23 @@ class Inbox:
             size = 0
             while self._waiting and len(some) < MOST_AT_A_TIME and size < MOST_BYTES_AT_A_TIME:
                 some.append(self._waiting.popleft())
-                size += len(some[-1].delivery.body)
+                size += some[-1].size
             self._bytes -= size
             return some
 
 
-def _answer(waiting: _Waiting, error: Exception | None) -> None:
-    def answer() -> None:
-        if waiting.stored.done():  # Whoever waited has gone away; what was stored stays.
-            return
-        if error is None:
-            waiting.stored.set_result(None)
-        else:
-            waiting.stored.set_exception(error)
+def _answer(some: Sequence[_Waiting], error: Exception | None) -> None:
+    for waiting in some:
+        with suppress(RuntimeError):  # Its loop is closed: nobody waits any more, and what was stored stays.
+            waiting.loop.call_soon_threadsafe(_tell, waiting.stored, error)
 
-    waiting.loop.call_soon_threadsafe(answer)
+
+def _tell(stored: "asyncio.Future[None]", error: Exception | None) -> None:
+    if stored.done():  # Whoever waited has gone away; what was stored stays.
+        return
+    if error is None:
+        stored.set_result(None)
+    else:
+        refusal = NotStored()
+        refusal.__cause__ = error
+        stored.set_exception(refusal)

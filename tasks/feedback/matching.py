@@ -16,7 +16,8 @@ from tasks.feedback.incoming import Incoming
 from tasks.feedback.unsubscribe_links import Reference, parse_reference
 from tasks.providers.events import EventKind
 
-_TALK = (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN)
+TALK = (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN)
+"""What people write to us. It answers an SMS, and need not name it."""
 
 
 def match(session: Session, events: Sequence[Incoming]) -> None:
@@ -35,7 +36,7 @@ def match_held(session: Session, events: Sequence[Incoming]) -> Held:
     """As `match`, and hold the messages until the end of the transaction: what is known of them is what they are."""
     references = _references(events)
     for each in events:
-        each.message = None
+        each.message = each.client_id = None
     _match_lost(session, events, references)
     wanted = {ref.message_id for ref in references.values()}
     held = lock_messages(session, wanted | {each.message.id for each in events if each.message is not None})
@@ -64,7 +65,7 @@ def _match_lost(session: Session, events: Sequence[Incoming], references: Mappin
     """Those that lost our reference on their way, or never had one."""
     lost = [each for place, each in enumerate(events) if place not in references]
     _by_provider_ids(session, [each for each in lost if each.event.provider == "sendgrid"])
-    _by_phone(session, [each for each in lost if each.event.kind in _TALK])
+    _by_phone(session, [each for each in lost if each.event.kind in TALK])
     for each in events:
         if each.message is not None:
             each.client_id = each.message.client_id
@@ -78,11 +79,8 @@ def _by_provider_ids(session: Session, lost: Sequence[Incoming]) -> None:
 
 
 def _provider_key(each: Incoming) -> tuple[str, str] | None:
-    """`sg_message_id` begins with the X-Message-Id of the request in most events."""
     event = each.event
-    if not event.provider_message_id or not event.address:
-        return None
-    return event.provider_message_id.partition(".")[0], event.address
+    return (event.request_id, event.address) if event.request_id and event.address else None
 
 
 def _by_phone(session: Session, lost: Sequence[Incoming]) -> None:

@@ -1,8 +1,11 @@
 """Labels of machines made anew for an execution, after the rule or the list of scanners has changed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from db.engine import Database, Session
+from db.queries.approvals import insert_approval
 from db.queries.events import StoredEvent, list_of_messages, relabel_events
 from db.queries.executions import get_execution
 from db.queries.feedback import Held, Moves, lock_messages, store_feedback
@@ -15,15 +18,26 @@ from tasks.feedback.meaning import int_of
 from tasks.providers.events import EventKind
 from tasks.providers.sendgrid_events import is_flagged
 
-_IDS_AT_A_TIME = 20_000
+RELABEL = "relabel"
+_IDS_AT_A_TIME = 10_000
 _MESSAGES_AT_A_TIME = 500
 _TELLING = (*OPENS, *CLICKS, EventKind.DELIVERED)
 
 
-def relabel(database: Database, execution_id: int, progress: Callable[[float], None] = lambda _: None) -> int:
-    """Label all opens and clicks of the execution by the present rule; returns how many events have another label now.
+@dataclass(frozen=True)
+class Relabelled:
+    """How many events have another label now, how many messages of the ledger are left, and where to go on; None at the end."""
 
-    In short transactions by ledger order: it may be cut, and run again. Counts follow in the same transactions.
+    changed: int
+    left: int
+    next_cursor: int | None
+
+
+def relabel_piece(database: Database, execution_id: int, *, after: int, by: str) -> Relabelled:
+    """Label the opens and clicks of the next messages behind `after` (0 at first) by the present rule.
+
+    In short transactions in the order of the ledger: it may be cut, and run again. Counts follow in the same transactions.
+    `by` is the token of who wants it, kept once an execution.
 
     Raises:
         NotFound: there is no such execution.
@@ -31,15 +45,36 @@ def relabel(database: Database, execution_id: int, progress: Callable[[float], N
     with database.reading() as session:
         get_execution(session, execution_id)
         first, last = find_range(session, execution_id) or (0, -1)
+        start = max(first, after + 1)
+        end = min(start + _IDS_AT_A_TIME - 1, last)
+        ids = list_engaged(session, execution_id, start, end)
+    if after == 0:
+        database.run(lambda session: _audit(session, execution_id, by))
     changed = 0
-    for start in range(first, last + 1, _IDS_AT_A_TIME):
-        with database.reading() as session:
-            ids = list_engaged(session, execution_id, start, min(start + _IDS_AT_A_TIME - 1, last))
-        for place in range(0, len(ids), _MESSAGES_AT_A_TIME):
-            some = ids[place : place + _MESSAGES_AT_A_TIME]
-            changed += database.run(lambda session, some=some: _relabel(session, some))  # type: ignore[misc]
-        progress((start + _IDS_AT_A_TIME - first) / (last - first + 1))
-    return changed
+    for place in range(0, len(ids), _MESSAGES_AT_A_TIME):
+        changed += database.run(partial(_relabel, message_ids=ids[place : place + _MESSAGES_AT_A_TIME]))
+    return Relabelled(changed, max(last - end, 0), end if end < last else None)
+
+
+def relabel(
+    database: Database, execution_id: int, progress: Callable[[float], None] = lambda _: None, *, by: str
+) -> int:
+    """All of the execution; returns how many events have another label now. `progress` is told the part that is done."""
+    changed, cursor, size = 0, 0, 0
+    while True:
+        piece = relabel_piece(database, execution_id, after=cursor, by=by)
+        changed += piece.changed
+        if piece.next_cursor is None:
+            return changed
+        size = size or piece.left + _IDS_AT_A_TIME
+        progress(1 - piece.left / size)
+        cursor = piece.next_cursor
+
+
+def _audit(session: Session, execution_id: int, by: str) -> None:
+    rule = scanner_rule()
+    details = {"scanner_links": rule.links, "scanner_seconds": rule.window.total_seconds()}
+    insert_approval(session, RELABEL, approved_by=by, execution_id=execution_id, details=details)
 
 
 def _relabel(session: Session, message_ids: Sequence[int]) -> int:

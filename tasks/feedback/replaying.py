@@ -1,24 +1,23 @@
 """Events that were not applied, tried again: by the scheduled flow as long as it makes sense, by a person at any time."""
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 
-import structlog
-
-from db.engine import Database, Session, is_outage
+from db.engine import Database, Session
 from db.models import WebhookDelivery, WebhookEvent
 from db.queries import webhook_events, webhooks
+from db.queries.approvals import insert_approval
 from db.states import WebhookEventState, WebhookProblem
 from settings import get_settings
-from tasks.feedback.apply import apply_in_pieces, apply_parsed
+from tasks.feedback.apply import apply_in_pieces, apply_pieces
 from tasks.feedback.incoming import Parsed, parse_deliveries
 from tasks.feedback.sources import Source
-from tasks.feedback.suppressing import suppress
 from tasks.privacy.redaction import RawWebhook, quote
 
-log = structlog.get_logger()
-_AT_A_TIME = 500
+REPLAY = "replay_webhook"
+_AT_A_TIME = 1_000
 _QUOTED_CHARACTERS = 4_000
 
 
@@ -29,11 +28,10 @@ def replay_due(database: Database, *, most: int = 5_000) -> int:
     while seen < most:
         with database.reading() as session:
             due = webhook_events.list_due(session, after=after, limit=_AT_A_TIME, younger_than=window)
-        for event_id in due:
-            applied += replay_event(database, event_id, by=None) is WebhookEventState.APPLIED
-        if len(due) < _AT_A_TIME:
+        if not due:
             break
-        seen, after = seen + len(due), due[-1]
+        applied += _replay(database, due, by=None).get(WebhookEventState.APPLIED, 0)
+        seen, after = seen + len(due), due[-1].id
     return applied
 
 
@@ -55,16 +53,16 @@ def replay_open(
         page = webhook_events.list_webhook_events(
             session, after=after, limit=limit, state=WebhookEventState.OPEN, problem=problem
         )
-    states = Counter(replay_event(database, event.id, by=by) for event in page.items)
+    states = _replay(database, page.items, by=by)
     return Replayed(
-        states[WebhookEventState.APPLIED],
-        states[WebhookEventState.OPEN],
-        states[WebhookEventState.GONE],
+        states.get(WebhookEventState.APPLIED, 0),
+        states.get(WebhookEventState.OPEN, 0),
+        states.get(WebhookEventState.GONE, 0),
         page.next_cursor,
     )
 
 
-def replay_delivery(database: Database, delivery_id: int) -> None:
+def replay_delivery(database: Database, delivery_id: int, *, by: str) -> None:
     """Apply a stored webhook once more, whatever became of it the first time. Events that are stored are not counted again.
 
     Raises:
@@ -72,6 +70,10 @@ def replay_delivery(database: Database, delivery_id: int) -> None:
     """
     with database.reading() as session:
         delivery = webhooks.get_delivery(session, delivery_id, with_body=True)
+    details = {"delivery_id": delivery_id}
+    database.run(
+        lambda session: insert_approval(session, REPLAY, approved_by=by, execution_id=None, details=details)
+    )
     apply_in_pieces(database, [delivery])
 
 
@@ -87,36 +89,67 @@ def quote_event(database: Database, event: WebhookEvent) -> str | None:
     return text[:_QUOTED_CHARACTERS]
 
 
-def replay_event(database: Database, event_id: int, *, by: str | None) -> WebhookEventState:
+def replay_event(database: Database, event_id: int, *, by: str) -> WebhookEventState:
     """Read the event again from its webhook, with what is understood of it now, and apply it; returns what became of it.
 
-    `by` is the token of who asked for it; None is the scheduled flow. Replaying one that is applied changes nothing.
+    `by` is the token of who asked for it. Replaying one that is applied changes nothing.
 
     Raises:
         NotFound: there is no such event.
     """
     with database.reading() as session:
         event = webhook_events.get_webhook_event(session, event_id)
-        delivery = session.get(WebhookDelivery, event.delivery_id)
-    parsed = _find(delivery, event)
-    if parsed is None:
-        return _note(database, event_id, by, state=WebhookEventState.GONE)
-    if not parsed.events:
-        return _note(database, event_id, by)
-    try:
-        suppress(database, parsed)
-        database.run(lambda session: apply_parsed(session, parsed))
-    except Exception as error:
-        if is_outage(error):
-            raise
-        log.exception("event not applied", webhook_event_id=event_id)
-        reason = f"{type(error).__name__} while applying"
-        return _note(database, event_id, by, problem=WebhookProblem.FAILED, reason=reason)
-    return _note(database, event_id, by)
+    [state] = _replay(database, [event], by=by)
+    return state
+
+
+def _replay(
+    database: Database, events: Sequence[WebhookEvent], *, by: str | None
+) -> dict[WebhookEventState, int]:
+    """Try them again, each webhook read once; returns how many of them are in which state now."""
+    ids = [each.id for each in events]
+    if by is not None:
+        database.run(lambda session: webhook_events.note_replay(session, ids, by=by))
+    # Events of a webhook are kept together, so that they come together.
+    for delivery_id, some in groupby(events, key=lambda each: each.delivery_id):
+        _replay_from(database, delivery_id, list(some))
+    with database.reading() as session:
+        return webhook_events.count_states(session, ids)
+
+
+def _replay_from(database: Database, delivery_id: int, events: Sequence[WebhookEvent]) -> None:
+    with database.reading() as session:
+        delivery = session.get(WebhookDelivery, delivery_id)
+    parsed = Parsed() if delivery is None else parse_deliveries([delivery])
+    wanted = {each.fingerprint for each in events}
+    found = wanted & (
+        {each.fingerprint for each in parsed.events} | {each.fingerprint for each in parsed.unreadable}
+    )
+    lost = [each for each in events if each.fingerprint not in found]
+    # What nobody could read then is known by its bytes; as an event it is another one, which only all of its webhook has.
+    understood = [
+        each.id
+        for each in lost
+        if each.problem is WebhookProblem.UNREADABLE and (parsed.events or parsed.unreadable)
+    ]
+    apply_pieces(
+        database, Parsed(unreadable=[each for each in parsed.unreadable if each.fingerprint in found])
+    )
+    apply_pieces(
+        database, Parsed([each for each in parsed.events if understood or each.fingerprint in found])
+    )
+
+    def close(session: Session) -> None:
+        gone = [each.id for each in lost if each.id not in understood]
+        webhook_events.close_events(session, understood, WebhookEventState.APPLIED)
+        webhook_events.close_events(session, gone, WebhookEventState.GONE)
+
+    if lost:
+        database.run(close)
 
 
 def _find(delivery: WebhookDelivery | None, event: WebhookEvent) -> Parsed | None:
-    """The event where its webhook still has it: as what it is read today, which may be more than it was read as then."""
+    """The event where its webhook still has it as what it was read as then."""
     if delivery is None:
         return None
     parsed = parse_deliveries([delivery])
@@ -125,20 +158,3 @@ def _find(delivery: WebhookDelivery | None, event: WebhookEvent) -> Parsed | Non
         [each for each in parsed.unreadable if each.fingerprint == event.fingerprint],
     )
     return own if own.events or own.unreadable else None
-
-
-def _note(
-    database: Database,
-    event_id: int,
-    by: str | None,
-    *,
-    state: WebhookEventState | None = None,
-    problem: WebhookProblem | None = None,
-    reason: str | None = None,
-) -> WebhookEventState:
-    def work(session: Session) -> WebhookEventState:
-        return webhook_events.note_replay(
-            session, event_id, by=by, state=state, problem=problem, reason=reason
-        )
-
-    return database.run(work)

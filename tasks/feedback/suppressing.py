@@ -9,14 +9,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from db.engine import Database, Session
-from db.queries.soft_bounces import list_soft_bounces
+from db.queries.events import list_known
+from db.queries.soft_bounces import SoftBounce, list_lifted, list_soft_bounces
 from db.queries.suppressions import SuppressionChange, apply_suppressions, hold_gate
-from db.states import SuppressionReason
+from db.states import Channel, SuppressionReason
 from settings import get_settings
 from tasks.feedback.erased import mark_erased
 from tasks.feedback.incoming import Incoming, Parsed
 from tasks.feedback.matching import match
 from tasks.feedback.meaning import is_soft, wish_of
+from tasks.providers.events import EventKind
 
 
 def suppress(database: Database, parsed: Parsed) -> None:
@@ -24,6 +26,17 @@ def suppress(database: Database, parsed: Parsed) -> None:
     telling = [each for each in parsed.events if _tells(each)]
     if telling:
         database.run(lambda session: _suppress(session, telling))
+
+
+def suppress_bounced(database: Database, parsed: Parsed) -> None:
+    """Look at soft bounces once more when they are stored: of two that are applied at the same moment, neither saw the other."""
+    soft = [each for each in parsed.events if is_soft(each.event.kind, each.event.classification)]
+    if not soft:
+        return
+    with database.reading() as session:
+        if not _soft_bounces(session, [each for each in soft if not each.is_erased]):
+            return
+    database.run(lambda session: _suppress(session, soft))
 
 
 def _tells(each: Incoming) -> bool:
@@ -35,7 +48,13 @@ def _suppress(session: Session, telling: Sequence[Incoming]) -> None:
     hold_gate(session, alone=True)  # Behind it nobody is erased meanwhile.
     match(session, telling)
     mark_erased(session, Parsed(list(telling)))
-    about = [each for each in telling if not each.is_erased and each.address]
+    copies = list_known(session, [each.fingerprint for each in telling if each.event.is_report])
+    about = [
+        each
+        for each in telling
+        # A copy of a report says when it came again, and nothing else that is new.
+        if not each.is_erased and each.address and each.fingerprint not in copies
+    ]
     changes = [change for each in about if (change := _change(each)) is not None]
     apply_suppressions(session, [*changes, *_soft_bounces(session, about)])
 
@@ -58,35 +77,35 @@ def _change(each: Incoming) -> SuppressionChange | None:
 
 
 def _soft_bounces(session: Session, about: Sequence[Incoming]) -> list[SuppressionChange]:
-    """Addresses whose soft bounces, stored ones and these, have become too many within the window."""
+    """Addresses whose soft bounces, stored ones and these, have become too many within the window since they were lifted."""
     settings = get_settings()
-    soft = [
-        each
+    new = {
+        SoftBounce(each.address, each.event.occurred_at, each.message.id): each
         for each in about
-        if each.message is not None and is_soft(each.event.kind, each.event.classification)
-    ]
-    bounces: dict[int, set[tuple[datetime, int]]] = {}
-    stored = list_soft_bounces(session, {each.message.client_id for each in soft if each.message})
-    new = [(each.message.client_id, each.message.id, each.event.occurred_at) for each in soft if each.message]
-    for client_id, message_id, at in [*stored, *new]:
-        bounces.setdefault(client_id, set()).add((at, message_id))
+        if each.message is not None and each.address and is_soft(each.event.kind, each.event.classification)
+    }
+    if not new:
+        return []
+    stored = list_soft_bounces(session, {each.message.client_id for each in new.values() if each.message})
+    lifted = list_lifted(session, {bounce.address for bounce in new})
+    bounces: dict[str, set[tuple[datetime, int]]] = {bounce.address: set() for bounce in new}
+    for address, at, message_id in {*stored, *new}:
+        if address in bounces and (address not in lifted or at > lifted[address]):
+            bounces[address].add((at, message_id))
     window = timedelta(days=settings.soft_bounce_days)
-    changes = {}
-    for each in soft:
-        if each.message is None or not each.address:
-            continue
-        last = too_many(bounces[each.message.client_id], settings.soft_bounces, window)
-        if last is not None:
-            changes[each.address] = SuppressionChange(
-                channel=each.channel,
-                address=each.address,
-                reason=SuppressionReason.SOFT_BOUNCES,
-                effective_at=last,
-                source=f"{each.event.provider} {each.event.kind}",
-                evidence=f"{settings.soft_bounces} soft bounces within {settings.soft_bounce_days} days",
-                is_said=False,
-            )
-    return list(changes.values())
+    return [
+        SuppressionChange(
+            channel=Channel.EMAIL,
+            address=address,
+            reason=SuppressionReason.SOFT_BOUNCES,
+            effective_at=last,
+            source=f"sendgrid {EventKind.BLOCKED}",
+            evidence=f"{settings.soft_bounces} soft bounces within {settings.soft_bounce_days} days",
+            is_said=False,
+        )
+        for address, found in bounces.items()
+        if (last := too_many(found, settings.soft_bounces, window)) is not None
+    ]
 
 
 def too_many(bounces: Iterable[tuple[datetime, int]], limit: int, window: timedelta) -> datetime | None:

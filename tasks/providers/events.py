@@ -39,11 +39,22 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
+_DETAILS = {
+    EventKind.BOUNCE: "bounce_classification",
+    EventKind.BLOCKED: "bounce_classification",
+    EventKind.OPEN: "useragent",
+    EventKind.MACHINE_OPEN: "useragent",
+    EventKind.CLICK: "useragent",
+}
+"""The field that tells events of the kind apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """One fact about a message. `reference` is ours (`<uid>-<message id>`); `raw` is what else the provider said, beyond the fields.
 
-    `classification` is a word of `db.reasons`: the class of a bounce or a block, the reason of a drop.
+    `classification` is a word of `db.reasons`: the class of a bounce or a block, the reason of a drop. `is_report` when it is a
+    station of an SMS on its way, which each message passes once; reports seldom name a moment, and that of their arrival stands for it.
     """
 
     provider: Provider
@@ -57,7 +68,13 @@ class ProviderEvent:
     url_offset: str | None = None
     reason: str | None = None
     classification: str | None = None
+    is_report: bool = False
     raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def request_id(self) -> str | None:
+        """The X-Message-Id of the request: `sg_message_id` begins with it in most events."""
+        return (self.provider_message_id or "").partition(".")[0] or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +89,11 @@ def fingerprint(event: ProviderEvent) -> bytes:
     """32 bytes that are the same for every copy of a fact.
 
     SendGrid's own event id changes on some retries and is missing on some types (sendgrid-nodejs#1435, docs#2862), so
-    copies are recognised by what they say: message, kind, moment and link.
+    copies are recognised by what they say: message, kind, moment, link, and the reason or the program behind it.
     """
-    about = event.reference or event.address or event.provider_message_id or ""
-    moment = "" if _is_report(event) else f"{event.occurred_at.timestamp():.6f}"
+    about = event.reference or _addressee(event)
+    is_undated = event.is_report and event.reference is not None
+    moment = "" if is_undated else f"{event.occurred_at.timestamp():.6f}"
     facts = (
         event.provider,
         event.kind,
@@ -88,19 +106,26 @@ def fingerprint(event: ProviderEvent) -> bytes:
     return _digest(*facts)
 
 
+def _addressee(event: ProviderEvent) -> str:
+    """What stands for the message where our reference is lost. Two requests may have written to one address, and both be told of
+    in the same second."""
+    if event.address and event.request_id:
+        return f"{event.request_id} {event.address}"
+    return event.address or event.provider_message_id or ""
+
+
 def fingerprint_bad(event: BadEvent) -> bytes:
     return _digest("bad", event.raw)
 
 
-def _is_report(event: ProviderEvent) -> bool:
-    """Sendmode's delivery reports name no moment; a message passes each of its stations once."""
-    talk = (EventKind.REPLY, EventKind.OPT_OUT, EventKind.OPT_IN)
-    return event.provider == "sendmode" and event.reference is not None and event.kind not in talk
-
-
 def _detail(event: ProviderEvent) -> str:
-    # Two replies within a second are two facts; they differ in their text.
-    return event.reason or "" if event.kind in (EventKind.REPLY, EventKind.OTHER) else ""
+    """What else tells two facts of the same second apart, in the provider's own words: whichever of them came second would otherwise
+    not be counted under its reason or its label."""
+    if event.kind in (EventKind.REPLY, EventKind.DROPPED, EventKind.OTHER):
+        return event.reason or ""
+    name = _DETAILS.get(event.kind)
+    value = event.raw.get(name) if name else None
+    return value if isinstance(value, str) else ""
 
 
 def _digest(*parts: str) -> bytes:

@@ -69,6 +69,7 @@ def parse_delivery(
             address=_phone(fields.get("phonenumber")),
             provider_event_id=_event_id("report", fields, status),
             reason=status if status not in ("DELIVRD", "DELIVERED") else None,
+            is_report=True,
             raw=dict(fields),
         )
     ]

@@ -130,15 +130,15 @@ def test_an_execution_is_labelled_anew_by_the_present_rule(
     apply(database, event(execution, ids[0], "delivered", 0), *clicks(execution, ids[0], [1, 2]))
     apply(database, event(execution, ids[1], "open", 5, useragent=CHROME))
     assert counts_of(database, execution).messages["clicked"] == 1
-    assert relabel(database, execution.id) == 0
+    assert relabel(database, execution.id, by="ada") == 0
     monkeypatch.setenv("ICS_SCANNER_LINKS", "2")
     get_settings.cache_clear()
-    assert relabel(database, execution.id) == 2
+    assert relabel(database, execution.id, by="ada") == 2
     counts = counts_of(database, execution).messages
     assert (counts["clicked"], counts["machine_clicked"], counts["opened"]) == (0, 1, 1)
     monkeypatch.setenv("ICS_SCANNER_LINKS", "5")
     get_settings.cache_clear()
-    assert relabel(database, execution.id) == 2
+    assert relabel(database, execution.id, by="ada") == 2
     assert counts_of(database, execution).messages["clicked"] == 1
 
 

@@ -187,7 +187,7 @@ def test_a_webhook_may_be_applied_again(engine: Engine) -> None:
     before = counts_of(database, execution)
     with database.reading() as s:
         [delivery_id] = s.scalars(select(WebhookDelivery.id)).all()
-    replay_delivery(database, delivery_id)
+    replay_delivery(database, delivery_id, by="ada")
     assert counts_of(database, execution) == before
     with database.reading() as s:
         assert s.scalar(select(func.count()).select_from(Event)) == 12

@@ -13,7 +13,7 @@ from db.engine import Database
 from db.models import WebhookDelivery
 from db.queries.webhooks import NewDelivery
 from tasks.feedback import inbox as inboxes
-from tasks.feedback.inbox import Inbox, InboxFull
+from tasks.feedback.inbox import Inbox, InboxFull, NotStored
 
 
 def count(database: Database) -> int:
@@ -76,7 +76,7 @@ def test_nothing_is_promised_while_the_database_is_away(engine: Engine) -> None:
     database.may_go.set()
 
     async def post(inbox: Inbox) -> None:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(NotStored):
             await inbox.store(NewDelivery("sendgrid", b"[]"))
         database.error = None
         await inbox.store(NewDelivery("sendgrid", b"[]"))

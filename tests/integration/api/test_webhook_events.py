@@ -9,10 +9,13 @@ from rich.console import Console
 from sqlalchemy import select
 
 from db.engine import Database
-from db.models import WebhookDelivery
+from db.models import Approval, WebhookDelivery
 from deployments import webhook_events_command as command
+from settings import get_settings
+from tasks.feedback import relabelling
 from tasks.feedback.apply import apply_waiting
 from tests.integration.test_feedback import event, sent, store
+from tests.integration.test_feedback_meaning import counts_of
 
 
 @pytest.fixture
@@ -102,3 +105,56 @@ def test_the_command_lists_and_replays(api: TestClient, kept: list[Any]) -> None
     assert "unmatched" in text
     assert "0 applied, 2 open, 0 gone" in text
     assert f"webhook event {first['id']}: open" in text
+
+
+def test_a_webhook_that_is_applied_again_is_kept_with_who_wanted_it(
+    api: TestClient, database: Database, kept: list[Any]
+) -> None:
+    [delivery] = api.get("/api/webhook-deliveries").json()["items"]
+    answer = api.post(f"/api/webhook-deliveries/{delivery['id']}/replay")
+    assert (answer.status_code, answer.json()["state"]) == (200, "applied")
+    with database.reading() as s:
+        [approval] = s.scalars(select(Approval)).all()
+    assert (approval.action, approval.approved_by, approval.details) == (
+        "replay_webhook",
+        "tests",
+        {"delivery_id": delivery["id"]},
+    )
+
+
+class TestRelabelling:
+    def test_machines_are_told_from_people_once_more_in_pieces(
+        self, api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execution, ids = sent(database)
+        facts = [
+            {
+                **event(execution, each, "click", 5, url=f"https://x.example/{link}"),
+                "sg_event_id": f"{each}-{link}",
+            }
+            for each in ids[:3]
+            for link in range(2)
+        ]
+        store(database, [*facts, *(event(execution, each, "delivered") for each in ids)])
+        apply_waiting(database)
+        monkeypatch.setenv("ICS_SCANNER_LINKS", "2")
+        monkeypatch.setattr(relabelling, "_IDS_AT_A_TIME", 3)
+        get_settings.cache_clear()
+        url = f"/api/flow-executions/{execution.id}/relabel"
+        first = api.post(url).json()
+        assert first == {"changed": 6, "left": 1, "next_cursor": ids[2]}
+        assert api.post(url, params={"cursor": ids[2]}).json() == {
+            "changed": 0,
+            "left": 0,
+            "next_cursor": None,
+        }
+        counts = counts_of(database, execution).messages
+        assert (counts["clicks"], counts["machine_clicks"], counts["clicked"]) == (0, 6, 0)
+        # As if it had been cut, and run again.
+        assert api.post(url).json()["changed"] == 0
+        assert api.post("/api/flow-executions/999/relabel").status_code == 404
+        with database.reading() as s:
+            found = s.scalars(select(Approval).order_by(Approval.id)).all()
+        assert {(each.action, each.approved_by, each.execution_id) for each in found} == {
+            ("relabel", "tests", execution.id)
+        }

@@ -267,6 +267,19 @@ class TestFingerprint:
 
         assert fingerprint(one(**fields)) != fingerprint(base)
 
+    @pytest.mark.parametrize(
+        ("event", "field"),
+        [
+            ("open", "useragent"),
+            ("click", "useragent"),
+            ("bounce", "bounce_classification"),
+            ("dropped", "reason"),
+        ],
+    )
+    def test_differs_by_what_its_label_or_its_reason_is_told_from(self, event: str, field: str) -> None:
+        assert fingerprint(one(event=event, **{field: "a"})) != fingerprint(one(event=event, **{field: "b"}))
+        assert fingerprint(one(event="delivered", **{field: "a"})) == fingerprint(one(event="delivered"))
+
     def test_of_events_without_a_reference_depends_on_the_address(self) -> None:
         assert fingerprint(one(ics_message="", email="a@x.ie")) != fingerprint(
             one(ics_message="", email="b@x.ie")
@@ -274,6 +287,12 @@ class TestFingerprint:
         assert fingerprint(one(ics_message="", email="a@x.ie")) == fingerprint(
             one(ics_message="", email="A@X.ie")
         )
+
+    def test_of_events_without_a_reference_depends_on_the_request(self) -> None:
+        first, second = (one(ics_message="", email="a@x.ie", sg_message_id=name) for name in ("m1.a", "m2.a"))
+        assert fingerprint(first) != fingerprint(second)
+        assert fingerprint(first) == fingerprint(one(ics_message="", email="a@x.ie", sg_message_id="m1.b"))
+        assert fingerprint(one(sg_message_id="m1.a")) == fingerprint(one(sg_message_id="m2.a"))
 
 
 class TestDepth:
