@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 WITH_DATABASE := $(BIN)/python -m deployments.test_database --
 
-.PHONY: help setup demo up test test-fast faults faults-webhooks hostile random fuzz lint format bench lock audit clean
+.PHONY: help setup demo up test test-fast faults faults-webhooks hostile random fuzz lint format bench reference lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,12 @@ test: $(STAMP) ## The whole suite, on SQLite and on a MariaDB or MySQL (ICS_TEST
 test-fast: $(STAMP) ## Without a database server, and without what takes long
 	@$(PYTEST) -m "not slow and not prefect" --ignore tests/e2e $(ARGS)
 
-lint: $(STAMP) ## Format, lint, types, import rules
+lint: $(STAMP) ## Format, lint, types, import rules, secrets, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/python -m deployments.security_checks
 
 format: $(STAMP) ## Format the code, sort imports, repair what can be repaired
 	@$(BIN)/ruff check --fix-only .
@@ -67,6 +68,9 @@ $(BENCH_STAMP): $(STAMP) benchmarks/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
 		-r benchmarks/requirements.txt && touch $@ || echo "bench: no Celery, its row is left out"
 
+reference: $(STAMP) ## Write docs/reference/api.md from the description of the API
+	@$(BIN)/python -m deployments.api_reference
+
 lock: $(STAMP) ## Pin the packages of pyproject.toml in requirements.txt (ARGS="--upgrade" for the newest)
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -74,8 +78,8 @@ lock: $(STAMP) ## Pin the packages of pyproject.toml in requirements.txt (ARGS="
 	@$(BIN)/uv pip compile --group pyproject.toml:bench --constraint requirements.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file benchmarks/requirements.txt $(ARGS)
 
-audit: $(STAMP) ## Look for known vulnerabilities in the pinned packages
-	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt $(ARGS)
+audit: $(STAMP) ## Secrets in the files, known vulnerabilities in the pinned packages
+	@$(BIN)/python -m deployments.security_checks $(ARGS)
 
 clean: ## Remove the environment and caches (the data in .ics stay)
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.egg-info build

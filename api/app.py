@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import errors
 from api.auditing import Auditing
 from api.dependencies import authenticate, refuse_unknown_parameters
+from api.description import describe
 from api.door import Door
 from api.idempotency import Idempotency
 from api.limits import BodyLimit
@@ -153,6 +154,7 @@ def create_app() -> FastAPI:
         lifespan=_applying,
     )
     app.state.measurements = Measurements()
+    app.openapi = describe(app)  # type: ignore[method-assign]
     errors.install(app)
     for router in _WITH_TOKEN:
         app.include_router(

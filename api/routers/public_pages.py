@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from api.dependencies import DatabaseDep, SettingsDep
-from api.errors import responses
+from api.errors import MEDIA_TYPE, responses
 from api.etags import is_known
 from api.pages.landing_page import (
     HEADERS,
@@ -120,7 +120,10 @@ def preview_page(database: DatabaseDep, settings: SettingsDep, token: Token) -> 
     response_class=HTMLResponse,
     responses={
         303: {"description": "Stored; on to the words of thanks."},
-        422: {"content": {"text/html": {}}, "description": "The form with what is wrong."},
+        422: {
+            "content": {"text/html": {}, MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "description": "The form with what is wrong.",
+        },
         **responses(404, 413),
     },
     status_code=303,

@@ -43,7 +43,9 @@ class FormFieldIn(Input):
     """`name` is first_name, last_name, phone or `custom.<key>` of a custom field."""
 
     name: Annotated[
-        str, StringConstraints(pattern=r"^(first_name|last_name|phone|custom\.[a-z][a-z0-9_]{0,63})$")
+        str,
+        StringConstraints(pattern=r"^(first_name|last_name|phone|custom\.[a-z][a-z0-9_]{0,63})$"),
+        Field(examples=["first_name"]),
     ]
     label: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), ONE_LINE]
     required: bool = False
