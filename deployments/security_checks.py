@@ -48,7 +48,7 @@ def check_secrets(found: set[str]) -> int:
 
 def list_secrets() -> set[str]:
     """`file: kind: hash` of all that looks like a secret in the files that git knows."""
-    from detect_secrets import SecretsCollection
+    from detect_secrets.core.secrets_collection import SecretsCollection
     from detect_secrets.settings import default_settings
 
     names = subprocess.run(
