@@ -97,12 +97,12 @@ _WITH_TOKEN: tuple[APIRouter, ...] = (
 )
 _WITH_TOKEN_OR_TICKET: tuple[APIRouter, ...] = (live.streams,)
 _PUBLIC: tuple[APIRouter, ...] = (
-    access.door,
     public_pages.router,
-    health.router,
-    monitoring.router,
     webhooks.router,
     unsubscribe.router,
+    health.router,
+    monitoring.router,
+    access.door,
 )
 
 # What every route under /api may answer: a broken or slow body, no token, no database.
@@ -156,6 +156,9 @@ def create_app() -> FastAPI:
     app.state.measurements = Measurements()
     app.openapi = describe(app)  # type: ignore[method-assign]
     errors.install(app)
+    # Routes are looked through one after the other: first what the whole internet asks for.
+    for router in _PUBLIC:
+        app.include_router(router)
     for router in _WITH_TOKEN:
         app.include_router(
             router,
@@ -164,8 +167,6 @@ def create_app() -> FastAPI:
         )
     for router in _WITH_TOKEN_OR_TICKET:
         app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)], responses=_ANYWHERE)
-    for router in _PUBLIC:
-        app.include_router(router)
     upload = settings.max_import_bytes + FORM_OVERHEAD_BYTES
     limits = {
         "/webhooks": WEBHOOK_BYTES,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -69,7 +70,7 @@ _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 )
 async def show_page(request: Request, slug: Slug) -> Response:
     """A published page."""
-    pages: Pages = request.app.state.pages
+    pages: Pages[Served] = request.app.state.pages
     live = pages.known(slug) if pages.is_fresh(slug) else await run_in_threadpool(pages.find, slug)
     if live is None:
         return _nothing_here()
@@ -79,27 +80,19 @@ async def show_page(request: Request, slug: Slug) -> Response:
         return RedirectResponse(
             f"/p/{live.slug}" + (f"?{query}" if query else ""), 301, headers=dict(HEADERS)
         )
-    made = pages.made(live)
-    if made is None:
-        made = await run_in_threadpool(pages.make, live)
-    rendered, document = made
+    served = pages.made(live)
+    if served is None:
+        served = await run_in_threadpool(pages.make, live)
     utm = read_utm(request.query_params) if query else Utm()
     if request.method == "GET":
         views: ViewCounter = request.app.state.views
         views.count(live.id, utm)
-    if any(utm) and rendered.version.form is not None:
-        text = document.decode().replace(UTM_PLACE, utm_fields(utm))
+    if any(utm) and served.has_form:
+        text = served.document.decode().replace(UTM_PLACE, utm_fields(utm))
         return HTMLResponse(text, headers=dict(NOT_KEPT))
-    etag = f'"{hashlib.blake2b(document, digest_size=12).hexdigest()}"'
-    headers = {
-        **HEADERS,
-        "ETag": etag,
-        "Cache-Control": _KEPT,
-        "Last-Modified": format_datetime(rendered.version.created_at, usegmt=True),
-    }
-    if is_known(request, etag):
-        return Response(status_code=304, headers=headers)
-    return Response(document, media_type="text/html", headers=headers)
+    if is_known(request, served.etag):
+        return Response(status_code=304, headers=served.headers)
+    return Response(served.document, media_type="text/html", headers=served.headers)
 
 
 @router.get("/p/preview/{token}", response_class=HTMLResponse, responses={**_HTML, **responses(404)})
@@ -218,15 +211,33 @@ def get_robots(settings: SettingsDep) -> PlainTextResponse:
     return PlainTextResponse("\n".join(lines), headers={"Cache-Control": "public, max-age=300"})
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page as it goes out, again and again: nothing of it is made for one visitor."""
+
+    document: bytes
+    etag: str
+    headers: dict[str, str]
+    has_form: bool
+
+
 class Maker:
-    """Renders the document of a page; one a process."""
+    """Makes what is served of a rendered page; one a process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def __call__(self, rendered: Rendered) -> bytes:
+    def __call__(self, rendered: Rendered) -> Served:
         shown = _shown(rendered.version, rendered.live.slug, self._settings)
-        return landing_page(shown, rendered.body).encode()
+        document = landing_page(shown, rendered.body).encode()
+        etag = f'"{hashlib.blake2b(document, digest_size=12).hexdigest()}"'
+        headers = {
+            **HEADERS,
+            "ETag": etag,
+            "Cache-Control": _KEPT,
+            "Last-Modified": format_datetime(rendered.version.created_at, usegmt=True),
+        }
+        return Served(document, etag, headers, shown.form is not None)
 
 
 def _shown(version: PageVersion, slug: str, settings: Settings) -> Shown:

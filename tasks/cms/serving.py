@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from db.engine import Database
 from db.models import PageVersion
@@ -14,6 +14,7 @@ from db.queries.cms_pages import LivePage, find_live, get_version
 from tasks.cms.content import render_body, sanitise
 from tasks.templates.personalization import RenderFailed
 
+T = TypeVar("T")
 LOOK_SECONDS: Final = 1.0
 """A page that is published, changed or taken away is so on every process within this time."""
 _MOST_SLUGS: Final = 2_000
@@ -29,16 +30,16 @@ class Rendered:
     body: str
 
 
-class Pages:
+class Pages(Generic[T]):
     """The pages that were asked for lately. `make` turns one into what is served, once."""
 
-    def __init__(self, database: Database, public_url: str, make: Callable[[Rendered], bytes]) -> None:
+    def __init__(self, database: Database, public_url: str, make: Callable[[Rendered], T]) -> None:
         self._database = database
         self._public_url = public_url
         self._make = make
         self._lock = Lock()
         self._looked: OrderedDict[str, tuple[float, LivePage | None]] = OrderedDict()
-        self._made: OrderedDict[LivePage, tuple[Rendered, bytes]] = OrderedDict()
+        self._made: OrderedDict[LivePage, T] = OrderedDict()
 
     def is_fresh(self, slug: str) -> bool:
         """Whether the slug was looked up within the last second."""
@@ -61,17 +62,17 @@ class Pages:
                 self._looked.popitem(last=False)
         return live
 
-    def made(self, live: LivePage) -> tuple[Rendered, bytes] | None:
+    def made(self, live: LivePage) -> T | None:
         """The page as it is served, if it was made before."""
         return self._made.get(live)
 
-    def make(self, live: LivePage) -> tuple[Rendered, bytes]:
+    def make(self, live: LivePage) -> T:
         """Render the page, and keep it."""
         with self._database.reading() as session:
             version = get_version(session, live.id, live.version)
             session.expunge(version)
         rendered = Rendered(live, version, body_of(version, live.slug, self._public_url))
-        made = (rendered, self._make(rendered))
+        made = self._make(rendered)
         with self._lock:
             self._made[live] = made
             if len(self._made) > _MOST_RENDERED:
