@@ -35,6 +35,15 @@ def environment(home: Path, **more: str) -> Mapping[str, str]:
     }
 
 
+def files_of_prefect(home: Path) -> dict[str, bytes]:
+    """What Prefect, and the processes around it, have written: its database and all logs."""
+    kept = [path for path in home.rglob("*") if path.is_file()]
+    mine = [
+        path for path in kept if "ics.db" not in path.name and "sandbox" not in str(path.relative_to(home))
+    ]
+    return {str(path.relative_to(home)): path.read_bytes() for path in mine}
+
+
 def use(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:
     """Make these the settings for the rest of the test."""
     for name, value in values.items():

@@ -16,6 +16,7 @@ from tests.e2e.platform import (
     a_campaign,
     accepted,
     environment,
+    files_of_prefect,
     kill_tree,
     use,
     wait_until,
@@ -63,3 +64,9 @@ def test_a_killed_worker_loses_nobody_and_sends_nothing_twice(stack: LocalStack)
     assert counts["accepted"] == journal["accepted"]
     # I8: at most one batch per lane can be in doubt.
     assert counts["unknown"] <= stack.settings.send_lanes * BATCH
+    # Runs, parameters, results, artifacts and logs have ids and counts, and nobody's address.
+    written = files_of_prefect(stack.settings.home)
+    assert any(b"send-campaign" in content for content in written.values())
+    for name, content in written.items():
+        assert b"@example." not in content, name
+        assert token.encode() not in content, name
