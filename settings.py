@@ -156,7 +156,9 @@ class Settings(BaseSettings):
     @field_validator("limits_url")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://")):
+        if value.get_secret_value() and not value.get_secret_value().startswith(
+            ("redis://", "rediss://", "redis+unix://")
+        ):
             raise ValueError("write redis://host:6379/0, or leave it empty for one process")
         return value
 

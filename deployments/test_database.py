@@ -33,6 +33,13 @@ _DURABLE: Final = (
     "--innodb-log-file-size=512M",
     "--innodb-flush-log-at-trx-commit=1",
 )
+_MANAGER_SECONDS: Final = 300.0
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+_BROWSER_PACKAGES: Final = {
+    "apt-get": ("install", "-y", "-qq", "--no-install-recommends", "chromium"),
+    "dnf": ("install", "-y", "-q", "chromium"),
+    "apk": ("add", "-q", "chromium"),
+}
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/libexec:/opt/homebrew/bin"
 # Packages that bring a server. On Debian the core packages have the programs and start no service.
 _PACKAGES: Final = {
@@ -202,6 +209,8 @@ def main(argv: Sequence[str]) -> int:
     if not command:
         print("usage: python -m deployments.test_database [--durable] -- COMMAND", file=sys.stderr)
         return 2
+    if not durable:
+        _install_browser()
     if os.environ.get(VARIABLE):
         print(f"tests use the database of {VARIABLE}", flush=True)
         return subprocess.run(command, check=False).returncode
@@ -214,6 +223,17 @@ def main(argv: Sequence[str]) -> int:
     except NoServer as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _install_browser() -> None:
+    """Chromium, in which tests look at pages; without it they are left out, with the reason."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    manager = next((name for name in _BROWSER_PACKAGES if shutil.which(name)), None)
+    if manager is None:
+        return
+    print(f"no chromium here: installing it with {manager}", flush=True)
+    _run_manager(manager, _BROWSER_PACKAGES[manager])
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -254,16 +274,24 @@ def _install() -> None:
     if manager is None:
         return
     print(f"no mariadbd or mysqld here: installing one with {manager}", flush=True)
+    _run_manager(manager, _PACKAGES[manager])
+
+
+def _run_manager(manager: str, packages: tuple[str, ...]) -> None:
     prefix = [] if os.getuid() == 0 or manager == "brew" else ["sudo"]
     if prefix and not sys.stdin.isatty():
         prefix.append("--non-interactive")
-    steps = [_PACKAGES[manager]]
+    steps = [packages]
     if manager == "apt-get":
         steps.insert(0, ("update", "-qq"))
         prefix += ["env", "DEBIAN_FRONTEND=noninteractive"]
     try:
         for step in steps:
-            subprocess.run([*prefix, manager, *step], check=False, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [*prefix, manager, *step], check=False, stdout=subprocess.DEVNULL, timeout=_MANAGER_SECONDS
+            )
+    except subprocess.TimeoutExpired:
+        print(f"{manager} takes too long", file=sys.stderr)
     except FileNotFoundError:  # no sudo here: `find_server` says what to do
         return
 

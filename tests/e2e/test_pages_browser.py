@@ -18,10 +18,11 @@ from sqlalchemy import Engine, update
 
 from db.engine import Database
 from db.models import Asset, PageVersion
+from deployments.test_database import BROWSERS
 from tests.integration.api.running import RunningApi
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 MARK = "document.documentElement.setAttribute('data-ran','yes')"
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg" onload="{MARK}"><script>{MARK}</script></svg>'
 HTML = f"<html><body><script>{MARK}</script></body></html>"

@@ -1,8 +1,6 @@
 """How often who may come: by address and by token, in one process and over several with Redis."""
 
 import asyncio
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,8 @@ from fastapi.testclient import TestClient
 from api import throttling
 from api.app import create_app
 from api.throttling import Budget, Limiter, Moments, address_of
+from benchmarks.peer_work import PeerMissing
+from benchmarks.redis_server import redis_server
 from db.engine import Database, get_database
 from db.queries.tokens import create_token
 from settings import Settings, get_settings
@@ -134,24 +134,13 @@ def test_without_redis_each_process_counts_alone() -> None:
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis of its own, on a port of its own."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("NOT TESTED: install redis-server to count over several processes")
-    port = free_port()
-    folder: Path = tmp_path_factory.mktemp("redis")
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+def redis_url() -> Iterator[str]:
+    """A Redis of its own, in a folder of its own."""
+    try:
+        with redis_server() as path:
+            yield f"redis+unix://{path}"
+    except PeerMissing as missing:
+        pytest.skip(f"NOT TESTED: {missing}")
 
 
 def test_limits_hold_over_four_processes_with_redis(
