@@ -7,5 +7,5 @@ from tasks.cms.jackets import expire_sign_ups, send_waiting_confirmations
 
 @flow(name="confirm-sign-ups", persist_result=False)
 def confirm_sign_ups() -> dict[str, int]:
-    """Runs every minute."""
+    """Runs every two minutes."""
     return {"sent": send_waiting_confirmations(), "expired": expire_sign_ups()}

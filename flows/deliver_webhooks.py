@@ -8,5 +8,5 @@ from tasks.outgoing.jackets import forget_told
 
 @flow(name="deliver-webhooks", persist_result=False)
 def deliver_webhooks() -> dict[str, int]:
-    """Runs every 30 seconds; does nothing when nobody is to be told anything."""
+    """Runs every minute; does nothing when nobody is to be told anything."""
     return {"delivered": deliver(), "forgotten": forget_told()}

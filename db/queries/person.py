@@ -22,6 +22,7 @@ from db.models import (
     ImportReject,
     MemberImport,
     Message,
+    SignUp,
     Unsubscribed,
 )
 from db.queries.clients import get_client
@@ -74,6 +75,7 @@ def sections_of(
             _columns(Unsubscribed).where(_suppressed(person, hashes)),
             Unsubscribed.id,
         ),
+        _sign_ups(person),
         _imports(person),
         _import_changes(person),
         _section("import_rejects", ImportReject, ImportReject.id.in_(reject_ids)),
@@ -156,6 +158,13 @@ def _events_of_nobody(person: Person) -> Section:
     addresses = [address for group in person.addresses.values() for address in group]
     query = _event_columns().where(Event.message_id.is_(None), Event.address.in_(addresses))
     return Section("events_without_message", query, _as_sum(Event.id))
+
+
+def _sign_ups(person: Person) -> Section:
+    """Forms on pages that were filled in with their address, or that made them a client."""
+    emails = list(person.addresses.get(Channel.EMAIL, ()))
+    theirs = SignUp.email.in_(emails) | SignUp.client_id.in_(person.ids)
+    return _section("sign_ups", SignUp, theirs)
 
 
 def _event_columns() -> Select[Any]:

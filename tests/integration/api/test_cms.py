@@ -522,3 +522,20 @@ def test_a_form_asks_only_for_what_there_is(api: TestClient) -> None:
         api.post("/api/cms/pages", json={"slug": "x", "title": "X", "form": FORM | {"client_list_id": 99}}),
         404,
     )
+
+
+def test_a_person_gets_what_was_typed_with_his_address_and_it_is_erased_with_him(
+    site: TestClient, database: Database, post: Post
+) -> None:
+    client_id = created(site, "/api/clients", email="ada@example.com")["id"]
+    publish(site, form=FORM)
+    fill_in(site, first_name="Ada")
+    (row,) = site.get(f"/api/clients/{client_id}/export").json()["sign_ups"]
+    assert (row["email"], row["given"]) == ("ada@example.com", {"first_name": "Ada"})
+    link = confirm_path(database)
+    erased = site.post(f"/api/clients/{client_id}/erase", json={"confirm": "ada@example.com"})
+    assert erased.status_code == 200, erased.text
+    left = the(database, SignUp)
+    assert (left.state, left.email, left.given) == (SignUpState.EXPIRED, None, {})
+    assert site.post(link).status_code == 404
+    assert the(database, Client) is None
