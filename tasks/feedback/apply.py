@@ -102,8 +102,9 @@ def apply_in_pieces(database: Database, deliveries: Sequence[WebhookDelivery]) -
     try:
         parsed = parse_deliveries(deliveries)
         # By themselves: they must not share the fate of an event.
-        apply_pieces(database, Parsed(unreadable=parsed.unreadable))
-        apply_pieces(database, Parsed(parsed.events))
+        for part in (Parsed(unreadable=parsed.unreadable), Parsed(parsed.events)):
+            if part.unreadable or part.events:
+                apply_pieces(database, part)
     except Exception as error:
         if is_outage(error):
             raise
