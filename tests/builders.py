@@ -1,11 +1,13 @@
 """What scenarios start from: a campaign over a list of clients, in the database they are given."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, event, insert, update
 from sqlalchemy.orm import Session
 
 from db.base import Base, table
@@ -139,6 +141,21 @@ def empty(engine: Engine) -> None:
         for each in reversed(Base.metadata.sorted_tables):
             if each.name != table("gates"):
                 connection.execute(each.delete())
+
+
+@contextmanager
+def heard(engine: Engine, name: str) -> Iterator[list[tuple[Any, ...]]]:
+    """What SQLAlchemy says of this event meanwhile: the arguments, in order. Engines outlive their tests."""
+    said: list[tuple[Any, ...]] = []
+
+    def hear(*given: Any) -> None:
+        said.append(given)
+
+    event.listen(engine, name, hear)
+    try:
+        yield said
+    finally:
+        event.remove(engine, name, hear)
 
 
 def free_port() -> int:

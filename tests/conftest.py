@@ -30,6 +30,9 @@ hypothesis.settings.register_profile("search", deadline=None, max_examples=2_000
 hypothesis.settings.load_profile("repeatable")
 
 
+_shared: dict[str, Engine] = {}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a Prefect server run in one process: starting it takes half a minute."""
@@ -74,26 +77,36 @@ def _migrated(
         _on_server(f"DROP DATABASE {name}")
 
 
+@pytest.fixture(scope="session")
+def _engines(_migrated: dict[str, str]) -> Iterator[dict[str, Engine]]:
+    """One engine for each of the URLs: connections and compiled statements of one test serve the next."""
+    _shared.update((url, make_engine(url)) for url in _migrated.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("db.engine.make_engine", lambda url: _shared.get(url) or make_engine(url))
+        yield _shared
+    for engine in _shared.values():
+        engine.dispose()
+    _shared.clear()
+
+
 @pytest.fixture(params=["sqlite", "mysql"])
-def database_url(request: pytest.FixtureRequest, _migrated: dict[str, str]) -> str:
+def database_url(
+    request: pytest.FixtureRequest, _migrated: dict[str, str], _engines: dict[str, Engine]
+) -> str:
     """An empty, migrated database: SQLite, then MariaDB or MySQL."""
     url = _migrated.get(request.param)
     if url is None:
         pytest.skip("NOT TESTED on MariaDB or MySQL: run `make test`, or set ICS_TEST_DATABASE_URL")
-    engine = make_engine(url)
-    empty(engine)
-    engine.dispose()
+    empty(_engines[url])
     return url
 
 
 @pytest.fixture
-def engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def engine(database_url: str, _engines: dict[str, Engine], monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine on the empty database; what reads the settings finds it by ICS_DATABASE_URL."""
     monkeypatch.setenv("ICS_DATABASE_URL", database_url)
     _forget_settings()
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
+    return _engines[database_url]
 
 
 @pytest.fixture
@@ -104,7 +117,7 @@ def session(engine: Engine) -> Iterator[Session]:
 
 
 def _forget_settings() -> None:
-    if get_database.cache_info().currsize:
+    if get_database.cache_info().currsize and get_database().engine not in _shared.values():
         get_database().engine.dispose()
     get_database.cache_clear()
     get_settings.cache_clear()

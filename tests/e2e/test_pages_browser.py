@@ -16,6 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
+from api.app import create_app
 from db.engine import Database
 from db.models import Asset, PageVersion
 from deployments.test_database import BROWSERS
@@ -51,7 +52,7 @@ def running(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     if engine.dialect.name != "sqlite":
         pytest.skip("a browser sees no difference between databases")
     monkeypatch.setenv("ICS_DATABASE_URL", engine.url.render_as_string(hide_password=False))
-    running = RunningApi(Database(engine))
+    running = RunningApi(create_app(), Database(engine))
     running.start()
     yield running
     running.stop()

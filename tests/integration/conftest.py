@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from api.app import create_app
 from db.engine import Database
 from db.states import Channel
-from sandbox.app import create_app
+from sandbox.app import create_app as create_sandbox
 from sandbox.config import SandboxConfig
 from sandbox.connections import BreakableProtocol
 from settings import get_settings
@@ -23,6 +25,7 @@ from tasks.sending.email import EmailSender
 from tasks.sending.engine import SendEngine
 from tasks.sending.factory import make_sendgrid, make_sendmode
 from tasks.sending.sms import SmsSender
+from tests.conftest import ask_often
 
 SENDGRID_KEY = "SG.test"
 SENDMODE_KEY = "sendmode-test"
@@ -62,6 +65,15 @@ class Sandbox:
         return response.json()
 
 
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """One application for all tests: it keeps nothing of its own, and finding its routes takes half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        ask_often(patch)
+        get_settings.cache_clear()
+        return create_app()
+
+
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A sandbox of this test's own. Its webhooks go to a port where nobody listens."""
@@ -74,7 +86,7 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     )
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(create_app(config), http=BreakableProtocol, ws="none", log_level="warning")
+        uvicorn.Config(create_sandbox(config), http=BreakableProtocol, ws="none", log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -10,11 +10,11 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, and_, func, select
 from sqlalchemy.event import listen
 
-from api.app import create_app
 from db.engine import Database, get_database
 from db.migrate import downgrade, upgrade
 from db.models import (
@@ -50,7 +50,7 @@ def key() -> ec.EllipticCurvePrivateKey:
 
 @pytest.fixture
 def client(
-    engine: Engine, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, engine: Engine, key: ec.EllipticCurvePrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
     der = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -61,7 +61,7 @@ def client(
     monkeypatch.setenv("SENDGRID_WEBHOOK_PUBLIC_KEYS", keys)
     monkeypatch.setenv("SENDMODE_WEBHOOK_SECRET", SECRET)
     get_settings.cache_clear()
-    with TestClient(create_app()) as client:
+    with TestClient(app) as client:
         yield client
 
 

@@ -7,13 +7,14 @@ from threading import Event as Flag
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, func, select
 
 from db.engine import Database
 from db.models import WebhookDelivery
 from db.queries.webhooks import NewDelivery
 from tasks.feedback import inbox as inboxes
 from tasks.feedback.inbox import Inbox, InboxFull, NotStored
+from tests.builders import heard
 
 
 def count(database: Database) -> int:
@@ -48,8 +49,6 @@ class Held(Database):
 
 def test_what_arrives_together_is_committed_together(engine: Engine) -> None:
     database = Held(engine)
-    commits: list[object] = []
-    event.listen(engine, "commit", commits.append)
 
     async def post_all(inbox: Inbox) -> None:
         posts = [asyncio.create_task(inbox.store(NewDelivery("sendgrid", b"[%d]" % n))) for n in range(50)]
@@ -58,7 +57,7 @@ def test_what_arrives_together_is_committed_together(engine: Engine) -> None:
         await asyncio.gather(*posts)
         assert count(database) == 50
 
-    with running(database) as inbox:
+    with heard(engine, "commit") as commits, running(database) as inbox:
         asyncio.run(post_all(inbox))
     # The first one may have been taken alone, before the others came.
     assert len(commits) <= 2

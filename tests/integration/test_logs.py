@@ -5,17 +5,17 @@ import logging
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, insert
 
-from api.app import create_app
 from db.engine import Database, Session, get_database
 from db.models import Client, WebhookDelivery
 from db.queries.tokens import create_token
 from db.states import InboxState
 from settings import get_settings
 from tasks.feedback.apply import apply_waiting
-from tasks.logs import capture_library_logs
+from tasks.logs import capture_library_logs, configure_logs
 
 EMAIL, PHONE, NAME = "canary.bird@example.com", "+353879998877", "Canarina"
 SECRET = "canary-secret-of-the-path"
@@ -23,10 +23,12 @@ MARKS = (EMAIL, "canary.bird", "879998877", NAME, SECRET)
 
 
 @pytest.fixture
-def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(app: FastAPI, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("SENDMODE_WEBHOOK_SECRET", SECRET)
     get_settings.cache_clear()
-    with TestClient(create_app(), raise_server_exceptions=False) as client:
+    # Written to what is stderr now.
+    configure_logs("INFO")
+    with TestClient(app, raise_server_exceptions=False) as client:
         plain, _ = get_database().run(lambda s: create_token(s, "tests"))
         client.headers["Authorization"] = f"Bearer {plain}"
         yield client
@@ -106,7 +108,7 @@ def test_a_webhook_that_cannot_be_applied_names_nobody(
 ) -> None:
     database = Database(engine)
     body = json.dumps([{"email": EMAIL, "event": "open", "timestamp": 1790000000, "name": NAME}]).encode()
-    create_app()
+    configure_logs("INFO")
     database.run(lambda s: s.add(WebhookDelivery(source="sendgrid", body=body, state=InboxState.RECEIVED)))
     monkeypatch.setattr("tasks.feedback.apply.insert_events", fails_with_data)
     apply_waiting(database)
@@ -136,7 +138,7 @@ def test_a_request_without_a_usable_name_gets_one(client: TestClient, given: str
 
 
 def test_lines_of_other_libraries_are_lines_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    create_app()
+    configure_logs("INFO")
     root = logging.getLogger()
     before = list(root.handlers)
     try:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from threading import Barrier, Thread
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, update
 
 from db.engine import Database
 from db.errors import Conflict, Invalid
@@ -14,7 +13,7 @@ from db.models import Client
 from db.queries.client_search import Way, by_email, by_name, search_clients
 from db.queries.clients import get_client, insert_client, update_client
 from db.queries.custom_fields import ensure_custom_fields
-from tests.builders import add_clients
+from tests.builders import add_clients, heard
 
 
 @pytest.fixture
@@ -113,16 +112,9 @@ def test_a_search_follows_an_index(engine: Engine, ways: Sequence[Way], index: s
     with database.transaction() as s:
         others = ~Client.id.between(ids[100], ids[400])
         s.execute(update(Client).where(others).values(last_name="Smith"))
-    seen: list[tuple[str, Any]] = []
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if "LIMIT" in statement and not statement.startswith("EXPLAIN"):
-            seen.append((statement, parameters))
-
-    with database.reading() as s:
+    with heard(engine, "before_cursor_execute") as executed, database.reading() as s:
         search_clients(s, ways[:1], after=ids[171], limit=5)
-    ((statement, parameters),) = seen
+    ((_, _, statement, parameters, *_),) = (each for each in executed if "LIMIT" in each[2])
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     with engine.connect() as connection:
         plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())

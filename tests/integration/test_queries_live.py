@@ -1,6 +1,6 @@
 """Pictures of executions: of many at once, by as many statements as of one."""
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from db.queries import executions, tokens
@@ -8,7 +8,7 @@ from db.queries.executions import insert_execution
 from db.queries.live import list_pictures
 from db.queries.stats import get_counts, move_stats
 from db.states import Channel, ExecutionState
-from tests.builders import add_campaign, prepared
+from tests.builders import add_campaign, heard, prepared
 
 
 def test_a_picture_has_the_counts_of_the_execution(session: Session) -> None:
@@ -34,12 +34,11 @@ def test_many_cost_as_many_statements_as_one_and_are_not_mixed_up(engine: Engine
         campaign = add_campaign(session, channel=channel, name=f"Flow {number}", clients=0)
         names[prepared(session, campaign).id] = f"Flow {number}"
     session.commit()
-    statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     missing = max(names) + 1
-    pictures = list_pictures(session, [*names, missing])
+    with heard(engine, "before_cursor_execute") as statements:
+        pictures = list_pictures(session, [*names, missing])
     assert {key: picture.flow_name for key, picture in pictures.items()} == names
-    assert sum(statement.startswith("SELECT") for statement in statements) == 4
+    assert sum(given[2].startswith("SELECT") for given in statements) == 4
 
 
 def test_a_reason_of_an_execution_that_was_paused_is_shown(session: Session) -> None:

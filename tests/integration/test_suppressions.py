@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, event, func, select
+from sqlalchemy import Engine, delete, func, select
 
 from db.engine import Database
 from db.models import Unsubscribed, UnsubscribedChange
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, SuppressionReason
-from tests.builders import empty
+from tests.builders import empty, heard
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHANGES = st.builds(
@@ -102,9 +102,8 @@ def test_thousands_are_written_by_a_handful_of_statements(engine: Engine, size: 
         SuppressionChange(Channel.EMAIL, f"c{number}@x.example", SuppressionReason.BOUNCE, NOON, "import")
         for number in range(size)
     ]
-    statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    database.run(lambda s: apply_suppressions(s, changes))
-    writing = [each for each in statements if "unsubscribed" in each]
+    with heard(engine, "before_cursor_execute") as statements:
+        database.run(lambda s: apply_suppressions(s, changes))
+    writing = [each for each in statements if "unsubscribed" in each[2]]
     assert len(writing) == 3 * -(-size // 2_000)
     assert len(stored(database)) == size

@@ -12,12 +12,12 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
 
-from api.app import create_app
 from db.engine import Database, get_database
 from db.models import FlowExecution, Message, WebhookDelivery, WebhookEvent
 from db.queries import ledger
@@ -117,7 +117,7 @@ class Provider:
 
 
 @pytest.fixture
-def provider(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+def provider(app: FastAPI, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     key = ec.generate_private_key(ec.SECP256R1())
     der = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -125,7 +125,7 @@ def provider(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provid
     monkeypatch.setenv("SENDGRID_WEBHOOK_PUBLIC_KEYS", base64.b64encode(der).decode())
     monkeypatch.setenv("SENDMODE_WEBHOOK_SECRET", SECRET)
     get_settings.cache_clear()
-    with TestClient(create_app()) as client:
+    with TestClient(app) as client:
         yield Provider(client, key)
 
 

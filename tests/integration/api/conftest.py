@@ -7,12 +7,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from api.app import create_app
 from db.engine import Database, get_database
 from db.queries.tokens import create_token
 from settings import get_settings
 from tasks.live import hub
-from tests.conftest import ask_often
 from tests.integration.api.running import RunningApi
 
 # Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
@@ -21,24 +19,15 @@ NO_PREFECT = "http://127.0.0.1:9/api"
 
 @pytest.fixture
 def database(engine: Engine) -> Database:
-    return Database(engine)
-
-
-@pytest.fixture(scope="session")
-def app() -> FastAPI:
-    """One application for all tests: it keeps nothing of its own, and describing itself takes a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        ask_often(patch)
-        get_settings.cache_clear()
-        return create_app()
+    """The same as the API uses."""
+    return get_database()
 
 
 @pytest.fixture
-def anonymous(app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+def anonymous(app: FastAPI, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The API as somebody without a token sees it. An error that nobody handles is an answer, not an exception."""
     monkeypatch.setenv("PREFECT_API_URL", NO_PREFECT)
     get_settings.cache_clear()
-    app.dependency_overrides[get_database] = lambda: database
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -52,10 +41,10 @@ def api(anonymous: TestClient, database: Database) -> TestClient:
 
 
 @pytest.fixture
-def running(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
+def running(app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
     """The API on a socket; it looks for changes more often than it does for people."""
     monkeypatch.setattr(hub, "INTERVAL_SECONDS", 0.05)
-    running = RunningApi(database)
+    running = RunningApi(app, database)
     running.start()
     yield running
     running.stop()

@@ -9,7 +9,6 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import update
 
-from api.app import create_app
 from db.engine import Database
 from db.models import Stats
 from db.queries import tokens
@@ -23,13 +22,13 @@ PATIENCE = 10.0
 class RunningApi:
     """A running API, a token, and an execution of three messages to listen to."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, app: FastAPI, database: Database) -> None:
+        self.app = app
         self.database = database
         self.token, token = database.run(lambda s: tokens.create_token(s, "listener"))
         self.token_id = token.id
         self.execution_id = database.run(lambda s: prepared(s, add_campaign(s, clients=3))).id
         self.port = 0
-        self.app: FastAPI
         self.server: Server
         self.thread: threading.Thread
 
@@ -65,7 +64,6 @@ class RunningApi:
         """On a free port the first time, and on the same one after that."""
         listener = socket.create_server(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
-        self.app = create_app()
         self.server = Server(uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=5))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
         self.thread.start()

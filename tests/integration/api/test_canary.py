@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, inspect, text
 
-from api.app import create_app
 from db.base import table
-from db.engine import Database, get_database
+from db.engine import Database
 from db.queries.tokens import create_token
 from db.queries.users import insert_user
 from db.states import Role
@@ -31,13 +31,10 @@ THEIR_PLACES = {
 
 
 @pytest.fixture
-def client(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(app: FastAPI, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    database = Database(engine)
-    app = create_app()
-    app.dependency_overrides[get_database] = lambda: database
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

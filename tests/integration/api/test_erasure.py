@@ -471,6 +471,7 @@ def test_a_person_gets_everything_that_is_stored_about_them(api: TestClient, sto
     sizes = {name: len(rows) for name, rows in found.items() if name != "client"}
     assert sizes == {
         "consents": 1,
+        "sign_ups": 0,
         "lists": 5,
         "former_lists": 1,
         "messages": 6,

@@ -246,13 +246,13 @@ def served(app: FastAPI) -> Iterator[str]:
 
 
 def test_an_export_that_fails_midway_does_not_look_complete(
-    app: FastAPI, database: Database, engine: Engine
+    app: FastAPI, database: Database, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.run(lambda s: add_clients(s, 3 * ROWS_OF_A_PIECE))
     plain, _ = database.run(lambda s: create_token(s, "tests"))
     # Whose token it is, which columns there are, and two of the three pieces.
-    app.dependency_overrides[get_database] = lambda: failing
     failing = Failing(engine, readings=4)
+    monkeypatch.setattr(app, "dependency_overrides", {get_database: lambda: failing})
     got: list[bytes] = []
     with (
         served(app) as url,

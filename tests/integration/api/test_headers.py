@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from db.engine import Database, get_database
+from db.engine import Database
 from settings import get_settings
 
 CONSOLE = "https://console.example.com"
@@ -18,7 +18,6 @@ def with_console(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("ICS_PUBLIC_URL", "https://mail.example.com")
     get_settings.cache_clear()
     app = create_app()
-    app.dependency_overrides[get_database] = lambda: database
     with TestClient(app) as client:
         yield client
 

@@ -17,7 +17,7 @@ from api.app import create_app
 from api.throttling import Budget, Limiter, Moments, address_of
 from benchmarks.peer_work import PeerMissing
 from benchmarks.redis_server import redis_server
-from db.engine import Database, get_database
+from db.engine import Database
 from db.queries.tokens import create_token
 from settings import Settings, get_settings
 from tests.builders import free_port
@@ -32,7 +32,6 @@ def limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tes
     monkeypatch.setenv("ICS_LIMIT_LOGIN", "3/minute")
     get_settings.cache_clear()
     app = create_app()
-    app.dependency_overrides[get_database] = lambda: database
     plain, _ = database.run(lambda s: create_token(s, "tests"))
     with TestClient(app, headers={"Authorization": f"Bearer {plain}"}) as client:
         yield client
@@ -143,6 +142,7 @@ def redis_url() -> Iterator[str]:
         pytest.skip(f"NOT TESTED: {missing}")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # The database has no part in it.
 def test_limits_hold_over_four_processes_with_redis(
     database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
