@@ -79,8 +79,13 @@ class Due:
     happened_at: datetime
 
 
-def claim_due(session: Session, *, limit: int, lease_seconds: float) -> Sequence[Due]:
-    """Deliveries whose time has come, and which nobody else has; each is tried by one process at a time."""
+def claim_due(
+    session: Session, *, limit: int, lease_seconds: float, leave_out: Collection[int] = ()
+) -> Sequence[Due]:
+    """Deliveries whose time has come, and which nobody else has; each is tried by one process at a time.
+
+    Those of the endpoints `leave_out` wait.
+    """
     ids = session.scalars(
         select(OutgoingDelivery.id)
         .join(WebhookEndpoint, WebhookEndpoint.id == OutgoingDelivery.endpoint_id)
@@ -88,6 +93,7 @@ def claim_due(session: Session, *, limit: int, lease_seconds: float) -> Sequence
             OutgoingDelivery.state == DeliveryState.PENDING,
             OutgoingDelivery.due_at <= utc_now(),
             WebhookEndpoint.active.is_(True),
+            WebhookEndpoint.id.not_in(leave_out),
         )
         .order_by(OutgoingDelivery.due_at, OutgoingDelivery.id)
         .limit(limit)

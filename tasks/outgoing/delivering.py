@@ -26,9 +26,9 @@ TIMEOUT_SECONDS: Final = 15.0
 DISABLE_AFTER: Final = timedelta(days=5)
 KEPT: Final = timedelta(days=30)
 AT_ONCE: Final = 16
-_AT_A_TIME: Final = 100
-# Longer than an attempt may take, so that nobody else tries meanwhile.
-_LEASE_SECONDS: Final = 60.0
+_AT_A_TIME: Final = 3 * AT_ONCE
+# Longer than all attempts of one claim may take together, so that nobody else tries meanwhile.
+_LEASE_SECONDS: Final = 90.0
 _GONE: Final = 410
 _LARGEST_ANSWER: Final = 64 * 1024
 
@@ -42,18 +42,26 @@ class Outcome:
 
 
 def deliver_due(database: Database, settings: Settings, *, seconds: float = 45.0) -> int:
-    """Deliver what is due, for up to so many seconds; returns how many were taken."""
+    """Deliver what is due, for up to so many seconds; returns how many were taken.
+
+    An endpoint that fails is left alone until the next time: a slow one must not keep the others waiting.
+    """
     taken, until = 0, time.monotonic() + seconds
+    failing: set[int] = set()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outgoing") as pool:
         while time.monotonic() < until:
             due = database.run(
-                lambda s: outgoing.claim_due(s, limit=_AT_A_TIME, lease_seconds=_LEASE_SECONDS)
+                lambda s: outgoing.claim_due(
+                    s, limit=_AT_A_TIME, lease_seconds=_LEASE_SECONDS, leave_out=failing
+                )
             )
             if not due:
                 break
             outcomes = pool.map(lambda each: attempt(settings, each), due)
             for each, outcome in zip(due, outcomes, strict=True):
                 taken += _record(database, each, outcome)
+                if outcome.error is not None:
+                    failing.add(each.endpoint_id)
     for endpoint_id in database.run(lambda s: outgoing.disable_failing(s, after=DISABLE_AFTER)):
         log.warning("webhook endpoint disabled", endpoint_id=endpoint_id)
     return taken

@@ -173,6 +173,22 @@ def test_every_fact_is_told_to_every_endpoint_that_wants_it(
     assert len(set(pairs)) == len(pairs) == 3_600
 
 
+def test_an_endpoint_that_fails_keeps_no_other_waiting(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    broken = Receiver()
+    broken.statuses = [500] * 500
+    subscribe(api, broken, EventType.MESSAGE_BOUNCED)
+    facts = [{"message_id": number} for number in range(300)]
+    database.run(lambda s: outgoing.tell(s, EventType.MESSAGE_BOUNCED, lambda: facts))
+    subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    complete(database)
+    assert deliver(database) == 1
+    assert len(receiver.requests) == 1
+    assert 1 <= len(broken.requests) < 100
+    broken.stop()
+
+
 def test_what_was_not_taken_is_sent_again_with_the_same_id_and_body(
     api: TestClient, database: Database, receiver: Receiver
 ) -> None:
