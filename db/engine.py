@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from random import uniform
+from random import SystemRandom
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ DatabaseOutage = OperationalError
 """What a driver raises; named here, so that other rooms need not know SQLAlchemy."""
 T = TypeVar("T")
 MAX_ATTEMPTS = 8
+# Of the system: those who met must not pause equally long because both were forked, or seeded, alike.
+_CHANCE = SystemRandom()
 
 
 def make_engine(url: str) -> Engine:
@@ -134,7 +136,7 @@ class Database:
             except DBAPIError as error:
                 if attempt == MAX_ATTEMPTS or not is_retryable(error):
                     raise
-                time.sleep(uniform(0.5, 1.0) * min(0.02 * 2**attempt, 1.0))
+                time.sleep(_CHANCE.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 1.0))
         raise AssertionError("unreachable")
 
 
