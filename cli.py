@@ -1,5 +1,6 @@
 """`ics`: the command line. Commands are thin; what they do is in the rooms, imported only when it is needed."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,6 @@ from rich.console import Console
 from db.states import ImportPolicy, Role
 
 app = typer.Typer(
-    help="Client communication and marketing automation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,6 +29,13 @@ app.add_typer(events_app, name="webhook-events")
 audit_app = typer.Typer(help="Who did what when.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 errors = Console(stderr=True, highlight=False)
+
+
+@app.callback()
+def keep_private() -> None:
+    """Client communication and marketing automation."""
+    # What is written, by this process or those it starts, holds clients: databases, logs, reports.
+    os.umask(0o077)
 
 
 @app.command()

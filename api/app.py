@@ -15,6 +15,7 @@ from api.door import Door
 from api.idempotency import Idempotency
 from api.limits import BodyLimit
 from api.measuring import Measured, Measurements
+from api.readable_errors import ReadableErrors
 from api.request_ids import RequestIds
 from api.routers import (
     access,
@@ -181,6 +182,7 @@ def create_app() -> FastAPI:
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Throttle, limiter=Limiter(settings))
+    app.add_middleware(ReadableErrors)
     app.add_middleware(Measured)
     if settings.allowed_origins:
         app.add_middleware(

@@ -238,5 +238,10 @@ def _route(request: Request) -> str:
 
 
 def _words(found: Mapping[str, Any]) -> str:
+    if found["type"] == "extra_forbidden":
+        return "is not a field of this request"
     message = str(found["msg"]).removeprefix("Value error, ")
-    return "is not a field of this request" if found["type"] == "extra_forbidden" else message
+    # Of a secret only the length is known, and pydantic speaks of its items.
+    return (
+        message.replace(" items after validation", " characters") if message.startswith("Value") else message
+    )

@@ -21,6 +21,10 @@ def verify(settings: Settings) -> int:
     if verdict.broken:
         return 1
     console.print(f"{verdict.entries} entries under {verdict.seals} seals are as they were sealed")
+    if verdict.unsealed:
+        console.print(
+            f"{verdict.unsealed} newer entries have no seal yet: they get one when they are an hour old"
+        )
     if verdict.digest:
         console.print(f"newest seal {verdict.digest}", soft_wrap=True)
         console.print("Keep this elsewhere: a log that was cut at its end no longer has it.")

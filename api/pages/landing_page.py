@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
-from tasks.cms.forms import TRAP, SignUpForm
+from tasks.cms.forms import LONGEST, TRAP, FormField, SignUpForm
 from tasks.cms.utm import Utm
 
 UTM_PLACE: Final = "<!--utm-->"
@@ -46,10 +46,15 @@ class Shown:
 
 
 def landing_page(
-    shown: Shown, body: str, *, note: str = "", problems: Mapping[str, str] | None = None
+    shown: Shown,
+    body: str,
+    *,
+    note: str = "",
+    given: Mapping[str, str] | None = None,
+    problems: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole document; `body` is sanitised already. `problems` are said beside the fields of the form."""
-    form = "" if shown.form is None else _form(shown, shown.form, problems or {})
+    """The whole document; `body` is sanitised already. The form has what was `given` before, with `problems` beside its fields."""
+    form = "" if shown.form is None else _form(shown, shown.form, given or {}, problems or {})
     said = f'<p class="note" role="status">{escape(note)}</p>' if note else ""
     return _document(shown.title, f"<main>{said}{body}{form}</main>", _head(shown))
 
@@ -77,25 +82,26 @@ def utm_fields(utm: Utm) -> str:
     )
 
 
-def _form(shown: Shown, form: SignUpForm, problems: Mapping[str, str]) -> str:
-    fields = _input("email", "Email", "email", required=True, problem=problems.get("email"))
-    for each in form.fields:
-        kind = "tel" if each.name == "phone" else "text"
-        fields += _input(each.name, each.label, kind, required=each.required, problem=problems.get(each.name))
+def _form(shown: Shown, form: SignUpForm, given: Mapping[str, str], problems: Mapping[str, str]) -> str:
+    asked = (FormField("email", "Email", required=True), *form.fields)
+    fields = "".join(_input(each, given.get(each.name, ""), problems.get(each.name)) for each in asked)
+    ticked = " checked" if given.get("consent") == "yes" else ""
     return (
         f'<form method="post" action="/p/{escape(shown.slug)}/sign-up">{fields}'
         f'<label class="trap" aria-hidden="true">Leave this empty <input type="text" name="{TRAP}" tabindex="-1" '
         'autocomplete="off"></label>'
-        f'<label><input type="checkbox" name="consent" value="yes" required> {escape(form.consent_text)}</label>'
+        f'<label><input type="checkbox" name="consent" value="yes" required{ticked}> {escape(form.consent_text)}</label>'
         f"{_problem(problems.get('consent'))}{UTM_PLACE}<button>{escape(form.button)}</button></form>"
     )
 
 
-def _input(name: str, label: str, kind: str, *, required: bool, problem: str | None) -> str:
-    needed = " required" if required else ""
+def _input(field: FormField, given: str, problem: str | None) -> str:
+    kind = {"email": "email", "phone": "tel"}.get(field.name, "text")
+    value = f' value="{escape(given[:LONGEST])}"' if given else ""
+    needed = " required" if field.required else ""
     return (
-        f'<label>{escape(label)} <input type="{kind}" name="{escape(name)}" maxlength="320"{needed}></label>'
-        f"{_problem(problem)}"
+        f'<label>{escape(field.label)} <input type="{kind}" name="{escape(field.name)}" maxlength="{LONGEST}"{value}{needed}>'
+        f"</label>{_problem(problem)}"
     )
 
 

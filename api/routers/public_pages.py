@@ -294,6 +294,7 @@ def _take(
         _shown(version, slug, settings),
         body,
         note="Something is missing: see below.",
+        given=given,
         problems=typed.problems,
     )
     text = text.replace(UTM_PLACE, utm_fields(read_utm(given)))

@@ -105,6 +105,12 @@ def find_unsealed(session: Session, *, older_than_seconds: float, limit: int) ->
     return None if first is None else (first, last)
 
 
+def count_unsealed(session: Session) -> int:
+    """How many entries have no seal yet."""
+    newer = select(func.count()).select_from(AuditEntry).where(AuditEntry.id > get_last_sealed(session))
+    return session.scalars(newer).one()
+
+
 def get_last_sealed(session: Session) -> int:
     """The id of the newest entry with a seal; 0 when there is none."""
     return session.scalar(select(func.max(AuditSeal.last_entry_id))) or 0

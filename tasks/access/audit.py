@@ -24,12 +24,13 @@ _DONE: Final = 200
 @dataclass(frozen=True)
 class Verdict:
     """`broken` are the first and last ids of pieces that are not as they were sealed. `digest` is that of the newest seal: written
-    down elsewhere, it shows a log that was cut at its end."""
+    down elsewhere, it shows a log that was cut at its end. `unsealed` entries are too young for a seal."""
 
     entries: int
     seals: int
     broken: Sequence[tuple[int, int]]
     digest: str | None
+    unsealed: int
 
 
 def record_on_machine(database: Database, action: str, subject: Mapping[str, Any]) -> None:
@@ -80,7 +81,8 @@ def verify_seals(database: Database, settings: Settings) -> Verdict:
             if not any(_digest(key, before, rows) == (seal.entries, seal.digest) for key in keys):
                 broken.append((seal.first_entry_id, seal.last_entry_id))
             before, after = seal.digest, seal.last_entry_id
-    return Verdict(sum(seal.entries for seal in seals), len(seals), broken, before or None)
+        unsealed = audit.count_unsealed(session)
+    return Verdict(sum(seal.entries for seal in seals), len(seals), broken, before or None, unsealed)
 
 
 def _digest(key: bytes, before: str, rows: Iterable[Audited]) -> tuple[int, str]:

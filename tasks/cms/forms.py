@@ -8,7 +8,8 @@ from tasks.addresses import AddressInvalid, normalise_email, normalise_phone
 
 TRAP: Final = "website"
 """A field that people do not see and programs fill in."""
-_LONGEST: Final = 500
+LONGEST: Final = 320
+"""Characters of a value: as long as an email address may be."""
 _COLUMNS: Final = ("first_name", "last_name", "phone")
 
 
@@ -53,11 +54,11 @@ def read_typed(form: SignUpForm, given: Mapping[str, str], *, region: str) -> Ty
     email = typed.email
     problems, values = typed.problems, typed.values
     try:
-        email = normalise_email(given.get("email", "").strip()[:320])
+        email = normalise_email(given.get("email", "").strip()[:LONGEST])
     except AddressInvalid:
         problems["email"] = "Please give an email address such as name@example.com."
     for each in form.fields:
-        text = "".join(sign for sign in given.get(each.name, "") if sign.isprintable()).strip()[:_LONGEST]
+        text = "".join(sign for sign in given.get(each.name, "") if sign.isprintable()).strip()[:LONGEST]
         if each.required and not text:
             problems[each.name] = f"Please fill in: {each.label}."
         elif text and each.name == "phone":

@@ -105,7 +105,7 @@ def sealed(api: TestClient, database: Database) -> Database:
 def test_a_sealed_log_is_as_it_was(sealed: Database, api: TestClient) -> None:
     created(api, "/api/users", email="later@example.com", name="U")
     verdict = verify_seals(sealed, get_settings())
-    assert (verdict.entries, verdict.seals, list(verdict.broken)) == (4, 1, [])
+    assert (verdict.entries, verdict.seals, list(verdict.broken), verdict.unsealed) == (4, 1, [], 1)
 
 
 @pytest.mark.parametrize("change", ["who", "deleted", "outcome", "added"])

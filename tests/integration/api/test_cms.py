@@ -393,17 +393,19 @@ def test_a_visitor_changes_nothing_that_is_known_of_somebody(
     assert (client.first_name, client.last_name, client.email_consent) == ("Ada", "Byron", Consent.GRANTED)
 
 
-def test_the_form_says_what_is_missing_and_keeps_where_people_came_from(
-    site: TestClient, database: Database
-) -> None:
+def test_the_form_says_what_is_missing_and_keeps_what_was_typed(site: TestClient, database: Database) -> None:
     publish(site, form=FORM | {"fields": [{"name": "phone", "label": "Phone", "required": True}]})
-    answer = site.post("/p/spring/sign-up", data={"email": "nonsense", "phone": "1", "utm_source": 'a"b'})
+    answer = site.post("/p/spring/sign-up", data={"email": '"><b>x', "phone": "1", "utm_source": 'a"b'})
     assert answer.status_code == 422
     assert "Please give an email address" in answer.text
     assert "Please give a phone number" in answer.text
     assert "Please tick" in answer.text
     assert 'value="a&quot;b"' in answer.text
-    assert "nonsense" not in answer.text
+    assert 'value="&quot;&gt;&lt;b&gt;x"' in answer.text
+    assert "<b>x" not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert " checked" not in answer.text
+    assert " checked" in site.post("/p/spring/sign-up", data={"consent": "yes"}).text
     assert the(database, SignUp) is None
 
 
@@ -486,6 +488,16 @@ def test_a_link_that_is_not_ours_confirms_nothing(site: TestClient, database: Da
     ):
         assert site.post(forged).status_code == 404
     assert the(database, Client) is None
+
+
+@pytest.mark.parametrize("path", ["/p/confirm/x", "/p/preview/x", "/p/nothing/thank-you", "/unsubscribe/x"])
+def test_who_follows_a_broken_link_reads_a_page_and_programs_a_problem(site: TestClient, path: str) -> None:
+    answer = site.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "This link does not work" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    problem_of(site.get(path), 404)
 
 
 def test_views_are_counted_by_origin(site: TestClient, database: Database) -> None:
