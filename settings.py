@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     limit_token: str = "3000/minute"
     limit_login: str = "20/minute"
     limit_password: str = "5 per 15 minutes"
+    limit_account: str = "100/hour"
     limit_export: str = "30/minute"
     limit_send: str = "60/minute"
     limit_webhooks: str = "60000/minute"
@@ -132,6 +133,7 @@ class Settings(BaseSettings):
         "limit_token",
         "limit_login",
         "limit_password",
+        "limit_account",
         "limit_export",
         "limit_send",
         "limit_webhooks",

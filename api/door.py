@@ -32,7 +32,10 @@ class Door:
                 await problem(401, str(error), headers=headers)(scope, receive, send)
                 return
             except DatabaseOutage:
-                pass  # The route finds the same, and answers as all routes do.
+                # Not left to the route: back a moment later, it would do the request without its Idempotency-Key.
+                words = "the database does not answer; try again"
+                await problem(503, words, headers={"Retry-After": "5"})(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 

@@ -1,6 +1,6 @@
 """`Idempotency-Key`: a POST that is sent again, since its answer got lost, is not done again.
 
-The key is claimed before the request is done, and its answer kept after. A request that was cut off in between keeps its key:
+The key is claimed before the request is done, and its answer kept after. A request that was cut off in between, or failed, keeps its key:
 nobody knows whether it was done, and it is not done again by itself. Only sending a flow is known to be safe: there the ledger
 itself knows the key (`trigger_of`).
 """
@@ -90,19 +90,17 @@ class _Attempt:
             await self._do(receive, send)
         else:
             words = (
-                "the first request with this key is being worked on, or was cut off: "
+                "the first request with this key is being worked on, was cut off, or failed: "
                 "look whether it was done, and use a new key if it was not"
             )
             await problem(409, words, headers={"Retry-After": "1"})(self._scope, receive, send)
 
     async def _do(self, receive: Receive, send: Send) -> None:
         answer = _Answer(send)
-        try:
-            await self._app(self._scope, receive, answer.send)
-        except BaseException:
-            await self._release()
-            raise
-        if answer.status is None or answer.status >= 500 or answer.status in _NOTHING_DONE:
+        await self._app(self._scope, receive, answer.send)
+        if answer.status is None or answer.status >= 500:
+            return  # It may have been done: a connection can break at the very commit.
+        if answer.status in _NOTHING_DONE:
             await self._release()
             return
         sealed = None

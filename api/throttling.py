@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooMany, problem
+from db.errors import IcsError
 from settings import Settings
 from tasks.access.abilities import Ability
 
@@ -44,6 +45,7 @@ class Budget(StrEnum):
     TOKEN = "token"
     LOGIN = "login"
     PASSWORD = "password"
+    ACCOUNT = "account"
     EXPORT = "export"
     SEND = "send"
     WEBHOOKS = "webhooks"
@@ -149,6 +151,15 @@ class Limiter:
                 self._complain(error)
         return await self._spend(self._own, budget, who)
 
+    async def look(self, budget: Budget, who: str) -> Spent:
+        """What is left of the budget of whom it is; nothing is taken."""
+        if self._shared is not None:
+            try:
+                return await self._state(self._shared, budget, who)
+            except Exception as error:
+                self._complain(error)
+        return await self._state(self._own, budget, who)
+
     async def forget(self, budget: Budget, who: str) -> None:
         """Give all of the budget back, as after a login that succeeded."""
         for limiter in filter(None, (self._shared, self._own)):
@@ -158,11 +169,14 @@ class Limiter:
                 self._complain(error)
 
     async def _spend(self, limiter: MovingWindowRateLimiter, budget: Budget, who: str) -> Spent:
+        is_allowed = await limiter.hit(self._items[budget], budget.value, who)
+        return replace(await self._state(limiter, budget, who), is_allowed=is_allowed)
+
+    async def _state(self, limiter: MovingWindowRateLimiter, budget: Budget, who: str) -> Spent:
         item = self._items[budget]
-        is_allowed = await limiter.hit(item, budget.value, who)
         reset_at, remaining = await limiter.get_window_stats(item, budget.value, who)
         reset = max(0, math.ceil(reset_at - time.time()))
-        return Spent(item.amount, item.get_expiry(), max(0, remaining), reset, is_allowed)
+        return Spent(item.amount, item.get_expiry(), max(0, remaining), reset, is_allowed=remaining > 0)
 
     def _complain(self, error: Exception) -> None:
         if time.monotonic() - self._complained_at >= _QUIET_SECONDS:
@@ -230,7 +244,11 @@ async def spend_of_token(connection: HTTPConnection, token_id: int, abilities: S
 
 
 class LoginGuard:
-    """Lets somebody try a password a few times: by account and address, and ten times as often by the account from anywhere."""
+    """Lets somebody try a password a few times from one address, and more often from all addresses together.
+
+    Of the second only what failed is counted, and it is not given back: whoever guesses from many addresses must not profit by
+    the owner's logins.
+    """
 
     def __init__(self, limiter: Limiter, address: str) -> None:
         self._limiter = limiter
@@ -238,7 +256,7 @@ class LoginGuard:
 
     @asynccontextmanager
     async def attempt(self, account: str) -> AsyncIterator[None]:
-        """One try; it is given back when what it surrounds succeeds.
+        """One try from this address; it is given back when what it surrounds succeeds.
 
         Raises:
             TooMany: this account was tried too often.
@@ -246,11 +264,18 @@ class LoginGuard:
         # A hash: addresses of people have no place in a store of counts.
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:32]
         from_here = f"{name}/{self._address}"
-        spent = await self._limiter.spend(Budget.PASSWORD, from_here)
-        if not spent.is_allowed:
-            minutes = math.ceil(spent.reset / 60)
-            raise TooMany(f"too many attempts: try again in {minutes} minutes", spent.headers)
-        yield
+        for spent in (
+            await self._limiter.spend(Budget.PASSWORD, from_here),
+            await self._limiter.look(Budget.ACCOUNT, name),
+        ):
+            if not spent.is_allowed:
+                minutes = math.ceil(spent.reset / 60)
+                raise TooMany(f"too many attempts: try again in {minutes} minutes", spent.headers)
+        try:
+            yield
+        except IcsError:
+            await self._limiter.spend(Budget.ACCOUNT, name)
+            raise
         await self._limiter.forget(Budget.PASSWORD, from_here)
 
 

@@ -17,6 +17,8 @@ from tasks.templates.personalization import RenderFailed
 T = TypeVar("T")
 LOOK_SECONDS: Final = 1.0
 """A page that is published, changed or taken away is so on every process within this time."""
+STALE_SECONDS: Final = 5.0
+"""A database that takes this long keeps everybody waiting, rather than that a page stays which was taken away."""
 _MOST_SLUGS: Final = 2_000
 _MOST_RENDERED: Final = 500
 
@@ -38,13 +40,21 @@ class Pages(Generic[T]):
         self._public_url = public_url
         self._make = make
         self._lock = Lock()
+        self._looking: set[str] = set()
         self._looked: OrderedDict[str, tuple[float, LivePage | None]] = OrderedDict()
         self._made: OrderedDict[LivePage, T] = OrderedDict()
 
     def is_fresh(self, slug: str) -> bool:
-        """Whether the slug was looked up within the last second."""
+        """Whether what is known of the slug may be shown; if not, the caller has to `find` it.
+
+        When its second is over one caller finds it for all: the others are shown what is known meanwhile.
+        """
         found = self._looked.get(slug)
-        return found is not None and time.monotonic() - found[0] <= LOOK_SECONDS
+        age = time.monotonic() - found[0] if found else STALE_SECONDS
+        if age <= LOOK_SECONDS or (age < STALE_SECONDS and slug in self._looking):
+            return True
+        self._looking.add(slug)
+        return False
 
     def known(self, slug: str) -> LivePage | None:
         """What was at the slug when it was looked up last."""
@@ -53,14 +63,17 @@ class Pages(Generic[T]):
 
     def find(self, slug: str) -> LivePage | None:
         """What is to be seen at the slug now."""
-        with self._database.reading() as session:
-            live = find_live(session, slug)
-        with self._lock:
-            self._looked[slug] = (time.monotonic(), live)
-            self._looked.move_to_end(slug)
-            if len(self._looked) > _MOST_SLUGS:
-                self._looked.popitem(last=False)
-        return live
+        try:
+            with self._database.reading() as session:
+                live = find_live(session, slug)
+            with self._lock:
+                self._looked[slug] = (time.monotonic(), live)
+                self._looked.move_to_end(slug)
+                if len(self._looked) > _MOST_SLUGS:
+                    self._looked.popitem(last=False)
+            return live
+        finally:
+            self._looking.discard(slug)
 
     def made(self, live: LivePage) -> T | None:
         """The page as it is served, if it was made before."""

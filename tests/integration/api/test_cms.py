@@ -48,6 +48,22 @@ def site(api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch) -
     return api
 
 
+def test_of_many_who_come_at_once_one_looks_and_the_others_see_what_is_known(
+    site: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(site)
+    pages = Pages(database, "https://shop.example.com", Maker(get_settings()))
+    assert [pages.is_fresh("spring") for _ in range(2)] == [False, False]
+    live = pages.find("spring")
+    assert [pages.is_fresh("spring") for _ in range(3)] == [False, True, True]
+    assert pages.known("spring") == live
+    pages.find("spring")
+    assert pages.is_fresh("spring") is False
+    # A database that does not answer: nobody is shown for long what may be over.
+    monkeypatch.setattr(serving, "STALE_SECONDS", -1.0)
+    assert pages.is_fresh("spring") is False
+
+
 def publish(site: TestClient, **values: Any) -> dict[str, Any]:
     page = created(
         site, "/api/cms/pages", **{"slug": "spring", "title": "Spring", "source": "# Hello"} | values

@@ -8,14 +8,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from db.dialect import utc_in
-from db.engine import Database
-from db.models import Client, FlowExecution, IdempotencyKey
+from db.engine import Database, DatabaseOutage
+from db.models import Client, FlowExecution, IdempotencyKey, Template
 from db.queries.tokens import create_token
 from settings import get_settings
 from tasks.access import jackets
 from tests.builders import add_campaign
 from tests.integration.api.answers import created, problem_of
 
+TEMPLATE = {"name": "T", "channel": "sms", "text": "Hello"}
 KEY = {"Idempotency-Key": "3f1c2d7e-client-1"}
 
 
@@ -76,6 +77,37 @@ def test_what_was_cut_off_is_not_done_again_by_itself(api: TestClient, database:
     database.run(lambda s: s.execute(update(IdempotencyKey).values(status=None, answer=None)))
     refused = api.post("/api/clients", json={"email": "ada@example.com"}, headers=KEY)
     assert "look whether it was done" in problem_of(refused, 409)["detail"]
+
+
+def test_what_failed_after_its_commit_is_not_done_again_by_itself(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("fastapi.routing.serialize_response", fails)
+        problem_of(api.post("/api/templates", json=TEMPLATE, headers=KEY), 500)
+    assert count(database, Template) == 1
+    refused = api.post("/api/templates", json=TEMPLATE, headers=KEY)
+    assert "look whether it was done" in problem_of(refused, 409)["detail"]
+    assert count(database, Template) == 1
+
+
+def test_while_nobody_knows_who_is_asking_nothing_is_done(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("api.door.authenticate", fails_for_a_moment)
+        refused = api.post("/api/templates", json=TEMPLATE, headers=KEY)
+        assert problem_of(refused, 503)["detail"] == "the database does not answer; try again"
+    assert count(database, Template) == 0
+    assert api.post("/api/templates", json=TEMPLATE, headers=KEY).status_code == 201
+
+
+async def fails(**_: Any) -> None:
+    raise RuntimeError("something broke")
+
+
+async def fails_for_a_moment(*_: Any) -> None:
+    raise DatabaseOutage("SELECT", {}, Exception("server has gone away"))
 
 
 def test_a_send_with_a_key_is_one_execution_even_if_it_was_cut_off(

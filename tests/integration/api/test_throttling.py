@@ -14,12 +14,14 @@ from fastapi.testclient import TestClient
 
 from api import throttling
 from api.app import create_app
-from api.throttling import Budget, Limiter, Moments, address_of
+from api.errors import TooMany
+from api.throttling import Budget, Limiter, LoginGuard, Moments, address_of
 from benchmarks.peer_work import PeerMissing
 from benchmarks.redis_server import redis_server
 from db.engine import Database
 from db.queries.tokens import create_token
 from settings import Settings, get_settings
+from tasks.access.logins import LoginRefused
 from tests.builders import free_port
 from tests.integration.api.answers import problem_of
 
@@ -35,6 +37,28 @@ def limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tes
     plain, _ = database.run(lambda s: create_token(s, "tests"))
     with TestClient(app, headers={"Authorization": f"Bearer {plain}"}) as client:
         yield client
+
+
+def test_who_guesses_from_many_addresses_gets_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICS_LIMIT_ACCOUNT", "10/hour")
+    limiter = Limiter(Settings())
+
+    async def log_in(address: str, *, is_right: bool = False) -> None:
+        async with LoginGuard(limiter, address).attempt("ada@example.com"):
+            if not is_right:
+                raise LoginRefused
+
+    async def guess() -> None:
+        for number in range(10):
+            with pytest.raises(LoginRefused):
+                await log_in(f"203.0.113.{number}")
+            # Neither does the owner's success give a guesser his tries back, nor does it count.
+            if number < 9:
+                await log_in("198.51.100.7", is_right=True)
+        with pytest.raises(TooMany, match="in 60 minutes"):
+            await log_in("203.0.113.77")
+
+    asyncio.run(guess())
 
 
 def test_a_token_has_a_budget_and_is_told_what_is_left(limited: TestClient) -> None:
