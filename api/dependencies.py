@@ -1,5 +1,6 @@
 """What routes ask for: the database, who is calling, which page."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -20,6 +21,8 @@ from tasks.access.callers import Caller
 MAX_PAGE = 200
 CALLER = "ics.caller"
 """Where the scope of a request keeps who is calling, once it is known."""
+_LOOKED_AT = "ics.caller.looked_at"
+_KNOWN_SECONDS = 1.0
 _TOUCH_AFTER = timedelta(minutes=1)
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
@@ -53,13 +56,14 @@ async def authenticate(
     database: DatabaseDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    """Who is calling; 401 for everyone else. Looked up once a request, however many dependencies ask."""
+    """Who is calling; 401 for everyone else. Looked up once a request, and again when its body took its time: the token may be
+    revoked by now."""
     if credentials is None:
         raise Unauthenticated
     known: Caller | None = connection.scope.get(CALLER)
-    if known is None:
+    if known is None or time.monotonic() - connection.scope[_LOOKED_AT] > _KNOWN_SECONDS:
         known = await run_in_threadpool(find_caller, database, credentials.credentials)
-        connection.scope[CALLER] = known
+        connection.scope[CALLER], connection.scope[_LOOKED_AT] = known, time.monotonic()
     return known
 
 

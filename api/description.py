@@ -180,6 +180,8 @@ def _complete(path: str, method: str, operation: dict[str, Any], document: Schem
     if is_guarded and method == "post":
         operation.setdefault("parameters", []).append(dict(_IDEMPOTENCY_KEY))
         answers.setdefault("409", _problem("Conflict"))
+        if "multipart/form-data" in operation.get("requestBody", {}).get("content", {}):
+            answers.setdefault("411", _problem("Length Required"))
     if is_guarded:
         needed = ", ".join(f"`{name}`" for name in abilities_of(operation))
         text = operation.get("description", "")

@@ -50,6 +50,10 @@ class Idempotency:
             words = f"{HEADER}: use 1 to 255 visible ASCII characters, such as a UUID"
             await problem(400, words)(scope, receive, send)
             return
+        given = Headers(scope=scope)
+        if given.get("content-type", "").startswith("multipart/") and "content-length" not in given:
+            await problem(411, f"{HEADER}: a file needs a Content-Length with it")(scope, receive, send)
+            return
         await _Attempt(self._app, scope, key, caller).run(receive, send)
 
 
@@ -67,6 +71,7 @@ class _Attempt:
         self._scope = scope
         self._key = key
         self._owner = (caller.id, hash_of(key))
+        self._may = ",".join(sorted(caller.abilities))
         self._database: Database = database_of(scope)
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -140,7 +145,8 @@ class _Attempt:
     def _hash(self, body: bytes | None) -> str:
         # Of a file its length has to do: its bytes are read as they come.
         length = Headers(scope=self._scope).get("content-length", "") if body is None else ""
-        line = f"{self._scope['path']}?{self._scope['query_string'].decode('latin-1')} {length}\n"
+        # Whoever may do less than before is not shown again what he was answered then.
+        line = f"{self._scope['path']}?{self._scope['query_string'].decode('latin-1')} {length} {self._may}\n"
         return hashlib.sha256(line.encode() + (body or b"")).hexdigest()
 
     async def _release(self) -> None:

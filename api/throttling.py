@@ -4,6 +4,7 @@ Kept in this process, or in Redis for all processes together (`ICS_LIMITS_URL`).
 own count until it is back: nobody is shut out by it, and nobody comes in without limit.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import math
@@ -14,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 from limits import RateLimitItem, parse
@@ -28,6 +30,7 @@ from api.errors import TooMany, problem
 from db.errors import IcsError
 from settings import Settings
 from tasks.access.abilities import Ability
+from tasks.access.logins import LinkUnusable, LoginRefused
 
 log = structlog.get_logger()
 
@@ -141,6 +144,11 @@ class Limiter:
         url = settings.limits_url.get_secret_value()
         self._shared = MovingWindowRateLimiter(_redis(url)) if url else None
         self._complained_at = -_QUIET_SECONDS
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, who: str) -> asyncio.Lock:
+        """Held by one at a time in this process."""
+        return self._turns.setdefault(who, asyncio.Lock())
 
     async def spend(self, budget: Budget, who: str) -> Spent:
         """Take one request of the budget of whom it is."""
@@ -264,19 +272,26 @@ class LoginGuard:
         # A hash: addresses of people have no place in a store of counts.
         name = hashlib.sha256(account.encode("utf-8", "replace")).hexdigest()[:32]
         from_here = f"{name}/{self._address}"
-        for spent in (
-            await self._limiter.spend(Budget.PASSWORD, from_here),
-            await self._limiter.look(Budget.ACCOUNT, name),
-        ):
-            if not spent.is_allowed:
-                minutes = math.ceil(spent.reset / 60)
-                raise TooMany(f"too many attempts: try again in {minutes} minutes", spent.headers)
-        try:
-            yield
-        except IcsError:
-            await self._limiter.spend(Budget.ACCOUNT, name)
-            raise
+        _refuse_spent(await self._limiter.spend(Budget.PASSWORD, from_here))
+        # One after the other: many guesses at the same moment would all come before the first one is counted.
+        async with self._limiter.turn(name):
+            _refuse_spent(await self._limiter.look(Budget.ACCOUNT, name))
+            try:
+                yield
+            except (LoginRefused, LinkUnusable):
+                await self._limiter.spend(Budget.ACCOUNT, name)
+                raise
+            except IcsError:
+                # The password was right, and something else is wrong.
+                await self._limiter.forget(Budget.PASSWORD, from_here)
+                raise
         await self._limiter.forget(Budget.PASSWORD, from_here)
+
+
+def _refuse_spent(spent: Spent) -> None:
+    if not spent.is_allowed:
+        minutes = math.ceil(spent.reset / 60)
+        raise TooMany(f"too many attempts: try again in {minutes} minutes", spent.headers)
 
 
 def login_guard(connection: HTTPConnection) -> LoginGuard:

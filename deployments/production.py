@@ -48,6 +48,11 @@ def _secrets(settings: Settings) -> Iterator[str]:
         yield f"ICS_SECRET_KEY is empty, and each machine would make a key of its own: {make}"
     elif len(key) < _SHORTEST_SECRET or _EXAMPLES.search(key):
         yield f"ICS_SECRET_KEY is short, or an example: {make}"
+    for old in filter(
+        None, (each.strip() for each in settings.old_secret_keys.get_secret_value().split(","))
+    ):
+        if len(old) < _SHORTEST_SECRET or _EXAMPLES.search(old):
+            yield "ICS_OLD_SECRET_KEYS has a key that is short, or an example, and whatever it signs is believed: take it out"
     if settings.database_url.startswith("sqlite"):
         yield "ICS_DATABASE_URL is SQLite, which several workers and API processes cannot share: use MySQL or MariaDB"
     if not is_local(settings.api_host) and not settings.metrics_token.get_secret_value():

@@ -1,5 +1,6 @@
 """Logins, one's own password and tokens, and the users of the platform."""
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Annotated
@@ -8,10 +9,10 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from api.abilities import Ability, needs
+from api.abilities import Ability, needs, require
 from api.auditing import keep_login, note
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
-from api.errors import Forbidden, responses
+from api.errors import Forbidden, Unauthenticated, responses
 from api.etags import MatchDep
 from api.schemas.access import (
     InvitedUserOut,
@@ -32,8 +33,10 @@ from api.schemas.base import PageOut
 from api.throttling import LoginGuard, login_guard
 from db.engine import Database, Session
 from db.errors import Conflict
-from db.models import User
+from db.models import ApiToken, User
 from db.queries import tokens, users
+from db.states import Role, TokenKind
+from tasks.access.abilities import abilities_of
 from tasks.access.callers import Caller
 from tasks.access.logins import (
     LINK_SECONDS,
@@ -58,7 +61,7 @@ async def login(
 ) -> LoginOut:
     """A token for a working day, for email and password."""
     email = body.email.strip().lower()
-    async with guard.attempt(email):
+    async with guard.attempt(f"login:{email}"):
         made = await run_in_threadpool(_log_in, connection, database, settings, email, body.password)
     token = NewTokenOut.showing(made.plain, made.token)
     return LoginOut(**token.model_dump(), user=UserOut.model_validate(made.user))
@@ -69,7 +72,7 @@ async def choose_own_password(
     connection: Request, database: DatabaseDep, settings: SettingsDep, guard: GuardDep, body: PasswordChoiceIn
 ) -> None:
     """Choose a password by the link an admin made. All sessions and tokens of the user end."""
-    async with guard.attempt(body.link.partition(".")[0]):
+    async with guard.attempt(f"link:{body.link.partition('.')[0]}"):
         user = await run_in_threadpool(
             choose_password, database, settings, body.link, body.password.get_secret_value()
         )
@@ -100,7 +103,7 @@ async def change_own_password(
     user_id = caller.user_id
     if user_id is None:
         raise Conflict("this token belongs to no user, and has no password")
-    async with guard.attempt(f"user {user_id}"):
+    async with guard.attempt(f"change:{user_id}"):
         await run_in_threadpool(
             change_password,
             database,
@@ -124,7 +127,8 @@ def list_own_tokens(database: DatabaseDep, caller: CurrentCaller, page: PageDep)
 def create_own_token(
     connection: Request, database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: TokenIn
 ) -> NewTokenOut:
-    """A token for a program: it can do at most what this one can, and expires (after `ICS_TOKEN_DAYS` when nothing is said)."""
+    """A token for a program: it can do at most what this one can, and expires (after `ICS_TOKEN_DAYS` when nothing is said; with a
+    token that is no session, when that one does at the latest)."""
     new = tokens.NewToken(
         body.name,
         role=caller.role,
@@ -132,7 +136,15 @@ def create_own_token(
         abilities=_narrowed(caller, body.abilities),
         lifetime=timedelta(days=body.expires_in_days or settings.token_days),
     )
-    plain, token = database.run(lambda s: tokens.insert_token(s, new))
+
+    def work(session: Session) -> tuple[str, ApiToken]:
+        own = tokens.hold_token(session, caller.id)
+        if own is None:
+            raise Unauthenticated
+        until = own.expires_at if own.kind is TokenKind.TOKEN else None
+        return tokens.insert_token(session, replace(new, until=until))
+
+    plain, token = database.run(work)
     note(connection, token_id=token.id, abilities=token.abilities)
     return NewTokenOut.showing(plain, token)
 
@@ -144,10 +156,14 @@ def create_own_token(
     dependencies=[needs(Ability.ACCOUNT_MANAGE)],
 )
 def revoke_own_token(database: DatabaseDep, caller: CurrentCaller, token_id: ItemId) -> None:
-    """Revoke one of one's own tokens or sessions. Somebody else's does not exist."""
+    """Revoke one of one's own tokens or sessions. Somebody else's does not exist. Of the tokens that belong to nobody, one revokes
+    those that can do no more than itself."""
 
     def work(session: Session) -> None:
-        tokens.get_token(session, token_id, user_id=caller.user_id)
+        token = tokens.get_token(session, token_id, user_id=caller.user_id)
+        if token.user_id is None:
+            for ability in sorted(abilities_of(token.role or Role.VIEWER, token.abilities)):
+                require(caller, ability)
         tokens.revoke_token(session, token_id)
 
     database.run(work)

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from api.abilities import Ability, needs, require
+from api.abilities import Ability, needs, require_audited, require_for_rule
+from api.auditing import note
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep
 from api.errors import responses
 from api.schemas.base import PageOut
@@ -21,8 +23,9 @@ router = APIRouter(prefix="/api/bulk-operations", tags=["bulk operations"])
 
 
 @router.post("/count", responses=responses(404), dependencies=[needs(Ability.CLIENTS_WRITE)])
-def count_clients(database: DatabaseDep, body: BulkCountIn) -> BulkCountOut:
+def count_clients(database: DatabaseDep, caller: CurrentCaller, body: BulkCountIn) -> BulkCountOut:
     """How many clients an operation would be about now; nothing is stored."""
+    require_for_rule(caller, body.rule)
     with database.reading() as session:
         return BulkCountOut(matched_count=bulk.count_chosen(session, Choice(body.members_of, body.rule)))
 
@@ -33,7 +36,8 @@ def count_clients(database: DatabaseDep, body: BulkCountIn) -> BulkCountOut:
     responses={201: {"model": BulkOperationOut}, **responses(404, 409)},
     dependencies=[needs(Ability.CLIENTS_WRITE)],
 )
-def create_bulk_operation(
+async def create_bulk_operation(
+    connection: Request,
     database: DatabaseDep,
     caller: CurrentCaller,
     background: BackgroundTasks,
@@ -44,8 +48,9 @@ def create_bulk_operation(
 
     The rule decides about each client when its turn comes. Who is created meanwhile is left alone.
     """
+    require_for_rule(caller, body.rule)
     if body.action is BulkAction.DELETE:
-        require(caller, Ability.CLIENTS_DELETE)
+        await require_audited(connection, database, caller, Ability.CLIENTS_DELETE)
     asked = Asked(
         Change(
             body.action,
@@ -57,7 +62,10 @@ def create_bulk_operation(
         client_ids=body.client_ids,
         choice=Choice(body.members_of, body.rule),
     )
-    stored = ask(database, asked, expected_count=body.expected_count, token_id=caller.id)
+    stored = await run_in_threadpool(
+        ask, database, asked, expected_count=body.expected_count, token_id=caller.id
+    )
+    note(connection, bulk_operation_id=stored.id)
     if stored.state is BulkState.COMPLETED:
         response.status_code = 201
     else:

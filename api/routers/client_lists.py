@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, BackgroundTasks
 
-from api.abilities import Ability, needs
+from api.abilities import Ability, needs, require_for_rule
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
 from api.etags import MatchDep
@@ -29,9 +29,14 @@ router = APIRouter(prefix="/api/client-lists", tags=["client lists"])
 
 @router.post("", status_code=201, responses=responses(409), dependencies=[needs(Ability.LISTS_WRITE)])
 def create_client_list(
-    database: DatabaseDep, settings: SettingsDep, background: BackgroundTasks, body: ClientListIn
+    database: DatabaseDep,
+    settings: SettingsDep,
+    caller: CurrentCaller,
+    background: BackgroundTasks,
+    body: ClientListIn,
 ) -> ClientListOut:
     """Create a list: a static one, or a dynamic one with its rule."""
+    require_for_rule(caller, body.rule)
     values = body.model_dump()
     list_id = database.run(lambda s: client_lists.insert_client_list(s, values).id)
     return _counted_soon(database, settings, background, list_id)
@@ -56,6 +61,7 @@ def get_client_list(database: DatabaseDep, match: MatchDep, list_id: ItemId) -> 
 def update_client_list(
     database: DatabaseDep,
     settings: SettingsDep,
+    caller: CurrentCaller,
     background: BackgroundTasks,
     match: MatchDep,
     list_id: ItemId,
@@ -63,6 +69,7 @@ def update_client_list(
 ) -> ClientListOut:
     """Change the fields that are given. A new rule takes effect at once, also for flows that were not sent yet."""
     values = body.model_dump(exclude_unset=True)
+    require_for_rule(caller, values.get("rule"))
 
     def work(session: Session) -> None:
         match.require(

@@ -142,12 +142,15 @@ def approve_execution(
     database: DatabaseDep, caller: CurrentCaller, background: BackgroundTasks, execution_id: ItemId
 ) -> ExecutionOut:
     """Agree to send an execution with more than `ICS_APPROVE_ABOVE` messages, which somebody else asked for. It takes a user:
-    a token that belongs to nobody is no second person."""
+    a token that belongs to nobody is no second person. What a schedule, Prefect or such a token started takes two users."""
     user_id = caller.user_id
     if user_id is None:
         raise Conflict("this token belongs to no user: a person has to approve")
-    database.run(lambda s: executions.approve_execution(s, execution_id, by=caller.name, user_id=user_id))
-    background.add_task(dispatch_execution, database, execution_id)
+    approved = database.run(
+        lambda s: executions.approve_execution(s, execution_id, by=caller.name, user_id=user_id)
+    )
+    if not approved.awaits_approval:
+        background.add_task(dispatch_execution, database, execution_id)
     return read_execution(database, execution_id)
 
 

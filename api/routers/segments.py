@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.abilities import Ability, needs
-from api.dependencies import DatabaseDep, ItemId, SettingsDep
+from api.abilities import Ability, needs, require_for_rule
+from api.dependencies import CurrentCaller, DatabaseDep, ItemId, SettingsDep
 from api.errors import responses
 from api.schemas.segments import ExplanationOut, PreviewOut, RuleIn
 from db.errors import Conflict
@@ -25,8 +25,11 @@ def get_rule_schema(database: DatabaseDep) -> dict[str, Any]:
 
 
 @router.post("/preview", dependencies=[needs(Ability.LISTS_WRITE)])
-def preview_rule(database: DatabaseDep, settings: SettingsDep, body: RuleIn) -> PreviewOut:
+def preview_rule(
+    database: DatabaseDep, settings: SettingsDep, caller: CurrentCaller, body: RuleIn
+) -> PreviewOut:
     """Whom a rule would choose now. Nothing is saved."""
+    require_for_rule(caller, body.rule)
     return PreviewOut.model_validate(preview(database, body.rule, seconds=settings.list_count_seconds))
 
 
@@ -38,10 +41,11 @@ def explain_rule(database: DatabaseDep, body: RuleIn) -> ExplanationOut:
 
 
 @router.get("/{list_id}/explain", responses=responses(404, 409), dependencies=[needs(Ability.LISTS_READ)])
-def explain_list(database: DatabaseDep, list_id: ItemId) -> ExplanationOut:
+def explain_list(database: DatabaseDep, caller: CurrentCaller, list_id: ItemId) -> ExplanationOut:
     """The rule of a dynamic list in plain English."""
     with database.reading() as session:
         client_list = get_client_list(session, list_id)
         if client_list.rule is None:
             raise Conflict(f"list {list_id} is static: its members were chosen one by one, or by imports")
+        require_for_rule(caller, client_list.rule)
         return ExplanationOut(explanation=explain_document(session, client_list.rule))

@@ -125,7 +125,9 @@ def get_links(
         items=[LinkOut.model_validate(each) for each in found], all=AllLinksOut.model_validate(total)
     )
     if as_format is StatisticsFormat.CSV:
-        return _file(links_csv(answer), f"execution-{execution_id}-links")
+        # As it is shown: links may be cut for whoever is asking.
+        shown = LinksOut.model_validate(answer.model_dump())
+        return _file(links_csv(shown), f"execution-{execution_id}-links")
     return answer
 
 

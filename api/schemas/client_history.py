@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from api.schemas.base import Output
+from api.schemas.contacts import Link, Said
 from db.states import Channel, Consent, ListKind, MessageState
 
 
@@ -83,9 +84,9 @@ class EventEntry(_Entry):
     kind: Literal["event"]
     event: str
     message_id: int | None
-    url: str | None
+    url: Link
     classification: str | None
-    reason: str | None
+    reason: Said
 
 
 TimelineEntry: TypeAlias = Annotated[

@@ -1,11 +1,12 @@
 """Client lists."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from api.schemas.base import Id, Input, Name, Output
+from api.schemas.contacts import ShownRule
 from api.schemas.segments import RuleDocument
 from db.states import CountKind, ListKind
 
@@ -54,7 +55,7 @@ class ClientListOut(Output):
     name: str
     description: str
     kind: ListKind
-    rule: dict[str, Any] | None
+    rule: ShownRule
     member_count: int | None
     count_kind: CountKind
     counted_at: datetime | None

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field
 
 from api.schemas.base import Output
+from api.schemas.contacts import Link
 from db.queries.comparison import Compared
 from db.queries.stats import Counts
 from db.states import Breakdown, ExecutionState
@@ -142,7 +143,7 @@ class LinkOut(Output):
     """Clicks of one link. `people` are different clients who clicked it themselves. `url` is null for links that were forgotten
     with their clients."""
 
-    url: str | None
+    url: Link
     total: int
     human: int
     machine: int

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.base import Id, Input, Output
-from api.schemas.contacts import Contact
+from api.schemas.contacts import Contact, Said
 from db.states import Channel, SuppressionReason
 
 
@@ -32,7 +32,7 @@ class SuppressionOut(Output):
     active: bool
     effective_at: datetime
     source: str
-    evidence: str | None
+    evidence: Said
     created_at: datetime
 
 
@@ -43,7 +43,7 @@ class SuppressionChangeOut(Output):
     active: bool
     effective_at: datetime
     source: str
-    evidence: str | None
+    evidence: Said
     changed_at: datetime
 
 

@@ -20,6 +20,14 @@ def insert_approval(
     return approval
 
 
+def list_approvers(session: Session, action: str, execution_id: int) -> set[int]:
+    """The users who approved this of an execution so far."""
+    details = session.scalars(
+        select(Approval.details).where(Approval.execution_id == execution_id, Approval.action == action)
+    )
+    return {each["user_id"] for each in details}
+
+
 def list_approvals(session: Session, execution_id: int, *, after: int, limit: int) -> Page[Approval]:
     """What was approved about an execution, in the order in which it was."""
     query = select(Approval).where(Approval.execution_id == execution_id)

@@ -23,7 +23,7 @@ from db.models import (
     Stats,
     TemplateVersion,
 )
-from db.queries.approvals import insert_approval
+from db.queries.approvals import insert_approval, list_approvers
 from db.queries.flows import list_send_steps
 from db.queries.outgoing import tell
 from db.queries.pages import Page, page_of
@@ -72,7 +72,7 @@ def insert_execution(
     `trigger_key` names the occurrence that caused it; the same one again returns the execution it made.
     """
     if trigger_key is not None:
-        there = _find_by_trigger(session, flow.id, trigger_key)
+        there = find_by_trigger(session, flow.id, trigger_key)
         if there is not None:
             return there
     execution = FlowExecution(
@@ -89,7 +89,7 @@ def insert_execution(
         with session.begin_nested():
             session.add(execution)
     except IntegrityError:
-        there = _find_by_trigger(session, flow.id, trigger_key or "")
+        there = find_by_trigger(session, flow.id, trigger_key or "")
         if there is None:
             raise
         return there
@@ -294,16 +294,24 @@ def resume_execution(session: Session, execution_id: int, *, by: str | None = No
 
 
 def approve_execution(session: Session, execution_id: int, *, by: str, user_id: int) -> FlowExecution:
-    """Let an execution go on that is so large that a second person has to agree; kept as an approval.
+    """Agree to an execution that is so large that two people have to; kept as an approval.
+
+    Who sent it himself is one of the two. What a schedule, Prefect or a token of nobody started was sent by nobody who saw it as
+    it is: two others have to agree, of whom one may be who set the schedule.
 
     Raises:
-        Conflict: it does not wait for that, or the user is who asked for it.
+        Conflict: it does not wait for that, or the user has agreed already.
     """
     execution = lock_execution(session, execution_id)
     if not execution.awaits_approval:
         raise Conflict("the execution does not wait for an approval")
-    if execution.requested_by_user_id == user_id:
-        raise Conflict("you asked for this execution yourself: somebody else has to approve it")
+    agreed = list_approvers(session, SEND_LARGE, execution_id)
+    if execution.requested_by_user_id is not None and execution.scheduled_for is None:
+        agreed.add(execution.requested_by_user_id)
+    if user_id in agreed:
+        raise Conflict(
+            "you asked for this execution yourself, or approved it: somebody else has to approve it"
+        )
     if execution.state is not ExecutionState.PAUSED:
         raise Conflict(f"the execution is {execution.state}")
     insert_approval(
@@ -313,6 +321,10 @@ def approve_execution(session: Session, execution_id: int, *, by: str, user_id: 
         execution_id=execution_id,
         details={"user_id": user_id, "reason": execution.reason, "requested_by": execution.requested_by},
     )
+    if not agreed:
+        reason = f"approved by {by}: nobody sent it himself, so one more person has to approve"
+        set_state(session, execution_id, ExecutionState.PAUSED, reason=reason)
+        return _fresh(session, execution_id)
     set_state(session, execution_id, ExecutionState.SENDING, awaits_approval=False, **_ANEW)
     return _fresh(session, execution_id)
 
@@ -435,7 +447,7 @@ def _frozen_steps(session: Session, flow: Flow, execution_id: int) -> list[Execu
     ]
 
 
-def _find_by_trigger(session: Session, flow_id: int, trigger_key: str) -> FlowExecution | None:
+def find_by_trigger(session: Session, flow_id: int, trigger_key: str) -> FlowExecution | None:
     return session.scalars(
         select(FlowExecution).where(
             FlowExecution.flow_id == flow_id, FlowExecution.trigger_key == trigger_key

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.dialect import utc_in
 from db.models import IdempotencyKey
 
+_TRIES = 5
 _QUIET = {"synchronize_session": False}
 
 
@@ -24,18 +25,22 @@ class Earlier:
 
 def claim_key(session: Session, token_id: int, key_hash: str, request_hash: str) -> Earlier | None:
     """None: the key is ours, and the request is to be done. Otherwise the request that had it first."""
-    try:
-        with session.begin_nested():
-            session.add(IdempotencyKey(token_id=token_id, key_hash=key_hash, request_hash=request_hash))
-    except IntegrityError:
-        found = session.scalars(
-            select(IdempotencyKey).where(
-                IdempotencyKey.token_id == token_id, IdempotencyKey.key_hash == key_hash
-            )
-        ).one_or_none()
-        # Released between the two statements: whoever asks again gets it.
-        return Earlier(found.request_hash, found.status, found.answer) if found else Earlier("", None, None)
-    return None
+    for _ in range(_TRIES):
+        try:
+            with session.begin_nested():
+                session.add(IdempotencyKey(token_id=token_id, key_hash=key_hash, request_hash=request_hash))
+        except IntegrityError:
+            found = session.scalars(
+                select(IdempotencyKey).where(
+                    IdempotencyKey.token_id == token_id, IdempotencyKey.key_hash == key_hash
+                )
+            ).one_or_none()
+            if found is not None:
+                return Earlier(found.request_hash, found.status, found.answer)
+        else:
+            return None
+    # Claimed and released by others again and again: as if one of them were still at it.
+    return Earlier(request_hash, None, None)
 
 
 def keep_answer(session: Session, token_id: int, key_hash: str, *, status: int, answer: bytes | None) -> None:

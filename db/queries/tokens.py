@@ -25,13 +25,14 @@ _QUIET = {"synchronize_session": False}
 
 @dataclass(frozen=True)
 class NewToken:
-    """What a token is to be: a user's, or nobody's with a role of its own. `lifetime` None is for ever."""
+    """What a token is to be: a user's, or nobody's with a role of its own. `lifetime` None is for ever, but not beyond `until`."""
 
     name: str
     role: Role | None = None
     user_id: int | None = None
     abilities: Sequence[str] | None = None
     lifetime: timedelta | None = None
+    until: datetime | None = None
     kind: TokenKind = TokenKind.TOKEN
 
 
@@ -71,6 +72,9 @@ def insert_token(session: Session, new: NewToken) -> tuple[str, ApiToken]:
     session.add(token)
     session.flush()
     session.refresh(token)
+    if new.until is not None and (token.expires_at is None or token.expires_at > new.until):
+        token.expires_at = new.until
+        session.flush()
     return plain, token
 
 
@@ -122,6 +126,12 @@ def find_active_token(session: Session, plain: str) -> KnownToken | None:
     token_id, name, own_role, abilities, user_id, last_used_at, user_name, user_role = row
     role = user_role if user_id is not None else own_role
     return KnownToken(token_id, name, role or Role.VIEWER, abilities, user_id, user_name, last_used_at)
+
+
+def hold_token(session: Session, token_id: int) -> ApiToken | None:
+    """The token, locked, if it still opens something: it is not revoked before the end of the transaction."""
+    token = session.get(ApiToken, token_id, with_for_update=True, populate_existing=True)
+    return token if token is not None and list_active_tokens(session, [token_id]) else None
 
 
 def list_active_tokens(session: Session, token_ids: Collection[int]) -> set[int]:

@@ -35,6 +35,32 @@ def fields_in(document: Any) -> set[str]:
     return {name.removeprefix(CUSTOM) for name in names if isinstance(name, str) and name.startswith(CUSTOM)}
 
 
+def names_contacts(document: Any) -> bool:
+    """Whether a rule, valid or not, asks for addresses: who may not see them must not find them letter by letter."""
+    waiting = [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            if part.get("field") in ("email", "phone"):
+                return True
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return False
+
+
+def without_contacts(document: Any) -> Any:
+    """The rule without the addresses that it compares with."""
+    if isinstance(document, list):
+        return [without_contacts(each) for each in document]
+    if not isinstance(document, Mapping):
+        return document
+    shown = {name: without_contacts(each) for name, each in document.items()}
+    if document.get("field") in ("email", "phone") and "value" in shown:
+        shown["value"] = "•••"
+    return shown
+
+
 def find_cycle(rules: Mapping[int, Any], start: int) -> Sequence[int]:
     """The way from a list back to itself, e.g. 1, 7, 1; empty when there is none. `rules` are those of dynamic lists, by id."""
     seen: set[int] = set()

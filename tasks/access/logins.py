@@ -15,9 +15,10 @@ from db.queries.users import find_user, get_user, note_login, set_password
 from db.states import TokenKind
 from settings import Settings
 from tasks.access.passwords import hash_password, is_outdated, is_password
-from tasks.signing import is_signed, secret_key, secret_keys, sign
+from tasks.signing import is_signed, secret_key, sign
 
 _PURPOSE: Final = "password link"
+_TRIES: Final = 3
 LINK_SECONDS: Final = 3 * 24 * 3600
 _LINK = re.compile(r"([0-9]{1,18})-([0-9]{1,12})\.([0-9a-f]{32})")
 
@@ -52,6 +53,15 @@ def log_in(database: Database, settings: Settings, email: str, password: str) ->
     Raises:
         LoginRefused: no such user, the wrong password, or the user is not active.
     """
+    for _ in range(_TRIES):
+        made = _log_in(database, settings, email, password)
+        if made is not None:
+            return made
+    raise LoginRefused
+
+
+def _log_in(database: Database, settings: Settings, email: str, password: str) -> Login | None:
+    """None: the stored hash became another one while the password was compared with it."""
     with database.reading() as session:
         user = find_user(session, email)
     if not is_password(user.password_hash if user else None, password) or user is None or not user.active:
@@ -64,7 +74,13 @@ def log_in(database: Database, settings: Settings, email: str, password: str) ->
         kind=TokenKind.SESSION,
     )
 
-    def work(session: Session) -> Login:
+    def work(session: Session) -> Login | None:
+        # Comparing takes its time, in which the password may have been changed, or the user been shut out.
+        now = get_user(session, user.id, lock=True)
+        if now.password_hash != user.password_hash:
+            return None
+        if not now.active:
+            raise LoginRefused
         note_login(session, user.id, password_hash=rehashed)
         plain, token = insert_token(session, new)
         return Login(plain, token, get_user(session, user.id))
@@ -122,7 +138,8 @@ def choose_password(database: Database, settings: Settings, link: str, password:
         except NotFound:
             raise LinkUnusable from None
     facts = f"{user_id}-{until}"
-    good = is_signed(secret_keys(settings), _PURPOSE, _bound(facts, user), signature)
+    # With today's key only: an old one may have leaked, and three days are soon over.
+    good = is_signed([secret_key(settings)], _PURPOSE, _bound(facts, user), signature)
     if not good or until < time.time() or not user.active:
         raise LinkUnusable
     hashed = hash_password(password, hints=(user.email, user.name))

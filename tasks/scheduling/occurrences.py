@@ -6,15 +6,18 @@ import structlog
 
 from db.engine import Database, Session
 from db.errors import Conflict
-from db.models import FlowSchedule
-from db.queries import dispatching, executions, schedules
+from db.models import FlowExecution, FlowSchedule
+from db.queries import audit, dispatching, executions, schedules
 from db.queries.flows import get_flow
 from db.states import ExecutionState, FlowState
 from settings import get_settings
+from tasks.access.abilities import Ability
 from tasks.scheduling.missed import Decision, decide
 from tasks.scheduling.recurrence import Recurrence, next_occurrence
 
 log = structlog.get_logger()
+_OPENED = 202
+"""What `POST /api/flows/{id}/send` answers."""
 
 
 def open_started(database: Database, flow_id: int, flow_run_id: str) -> int:
@@ -28,10 +31,12 @@ def open_started(database: Database, flow_id: int, flow_run_id: str) -> int:
         flow = get_flow(session, flow_id)
         if flow.state is not FlowState.ACTIVE:
             raise Conflict(f"flow {flow_id} is {flow.state}; only an active flow can be sent")
-        execution = executions.insert_execution(
-            session, flow, trigger_key=f"run:{flow_run_id}", requested_by="Prefect"
-        )
+        trigger = f"run:{flow_run_id}"
+        is_new = executions.find_by_trigger(session, flow_id, trigger) is None
+        execution = executions.insert_execution(session, flow, trigger_key=trigger, requested_by="Prefect")
         dispatching.claim_dispatch(session, execution.id, flow_run_id)
+        if is_new:
+            _keep(session, execution, "Prefect")
         return execution.id
 
     return database.run(work)
@@ -81,6 +86,7 @@ def _take(
         return None
     schedule.last_run_at = due_at
     asked = decision is Decision.ASK
+    by = f"schedule of {schedule.set_by}" if schedule.set_by else "schedule"
     execution = executions.insert_execution(
         session,
         get_flow(session, schedule.flow_id),
@@ -88,11 +94,19 @@ def _take(
         scheduled_for=due_at,
         state=ExecutionState.HELD if asked else ExecutionState.QUEUED,
         reason="its moment was missed: resume it to send it now, or cancel it" if asked else None,
-        requested_by=f"schedule of {schedule.set_by}" if schedule.set_by else "schedule",
+        requested_by=by,
         requested_by_user_id=schedule.set_by_user_id,
     )
+    _keep(session, execution, by)
     if asked:
         return None
     if flow_run_id is not None:
         dispatching.claim_dispatch(session, execution.id, flow_run_id)
     return execution.id
+
+
+def _keep(session: Session, execution: FlowExecution, who: str) -> None:
+    """In the audit log, together with the execution: there is no request whose entry would tell of it."""
+    subject = {"flow_id": execution.flow_id, "execution_id": execution.id}
+    entry_id = audit.insert_entry(session, audit.NewEntry(who, Ability.FLOWS_SEND, subject=subject))
+    audit.insert_outcome(session, entry_id, _OPENED, {"state": execution.state})

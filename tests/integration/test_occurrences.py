@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select
 
 from db.engine import Database, Session
 from db.errors import Conflict
-from db.models import FlowExecution, FlowSchedule
+from db.models import AuditEntry, FlowExecution, FlowSchedule
 from db.queries import executions, schedules
 from db.queries.flows import set_flow_state
 from db.states import ExecutionState, FlowState, MissedPolicy, ScheduleKind
@@ -125,4 +125,11 @@ def test_a_run_started_in_prefect_opens_one_execution_however_often_it_is_tried(
     flow_id = scheduled(database, just_now())
     first = open_started(database, flow_id, RUN)
     assert open_started(database, flow_id, RUN) == first
+    with database.reading() as s:
+        (kept,) = s.scalars(select(AuditEntry)).all()
+    assert (kept.who, kept.action, kept.subject) == (
+        "Prefect",
+        "flows:send",
+        {"flow_id": flow_id, "execution_id": first},
+    )
     assert count(database) == 1

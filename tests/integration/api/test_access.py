@@ -1,24 +1,32 @@
 """Who may come in, and what he may do: logins, tokens, users, roles and abilities."""
 
+import json
 import re
+import socket
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from api.routers import access
 from db.dialect import utc_in
 from db.engine import Database, Session
-from db.models import ApiToken, User
-from db.queries.tokens import NewToken, create_token, insert_token, is_well_formed
-from db.queries.users import insert_user
+from db.models import ApiToken, Event, Message, User
+from db.queries.tokens import NewToken, create_token, insert_token, is_well_formed, revoke_token
+from db.queries.users import get_user, insert_user, set_password
 from db.states import Role
+from tasks.access import logins
 from tasks.access.abilities import ABILITIES_OF, Ability, abilities_of
-from tasks.access.passwords import hash_password
+from tasks.access.callers import Caller
+from tasks.access.passwords import hash_password, is_password
+from tests.builders import add_campaign, prepared
 from tests.integration.api.answers import created, fields_of, problem_of
+from tests.integration.api.running import RunningApi
 
 PASSWORD = "seven llamas hum quietly"
 OTHER = "umbrella gravel dolphin tax"
@@ -238,6 +246,142 @@ def test_a_role_that_is_taken_away_is_gone_at_once(
     assert api.post("/api/client-lists", json=body, headers=bob).status_code == 201
     api.patch(f"/api/users/{user_id}", json={"role": "viewer"})
     problem_of(api.post("/api/client-lists", json={**body, "name": "B"}, headers=bob), 403)
+
+
+def test_a_viewer_reads_no_address_in_what_others_said(
+    api: TestClient, anonymous: TestClient, database: Database
+) -> None:
+    client = created(api, "/api/clients", email="grace@example.com", first_name="Grace")
+    link = "https://shop.example.com/unsubscribe/1-2-3?who=grace@example.com"
+
+    def work(session: Session) -> int:
+        campaign = add_campaign(session, clients=1)
+        execution = prepared(session, campaign)
+        message = session.scalars(select(Message).where(Message.execution_id == execution.id)).one()
+        message.client_id = client["id"]
+        for number, kind in enumerate(("bounce", "click")):
+            session.add(
+                Event(
+                    provider="sendgrid",
+                    raw={},
+                    fingerprint=bytes([number]) * 16,
+                    kind=kind,
+                    execution_id=execution.id,
+                    message_id=message.id,
+                    client_id=client["id"],
+                    occurred_at=datetime.now(UTC),
+                    reason="550 <grace@example.com> unknown",
+                    url=link,
+                )
+            )
+        return execution.id
+
+    execution_id = database.run(work)
+    suppression = {"channel": "email", "address": "heinz@example.com", "note": "heinz@example.com rang"}
+    created(api, "/api/unsubscribed", **suppression)
+    rule = {"any": [{"field": "email", "operator": "begins_with", "value": "grace@"}]}
+    named = created(api, "/api/client-lists", name="G", kind="dynamic", rule=rule)
+    viewer, editor = holder(database, Role.VIEWER), holder(database, Role.EDITOR)
+    paths = (
+        f"/api/clients/{client['id']}/timeline",
+        f"/api/flow-executions/{execution_id}/links",
+        f"/api/flow-executions/{execution_id}/links?format=csv",
+        "/api/unsubscribed",
+        f"/api/client-lists/{named['id']}",
+    )
+    for path in paths:
+        assert re.search("grace@|heinz@", api.get(path, headers=editor).text), path
+        shown = api.get(path, headers=viewer)
+        assert shown.status_code == 200
+        assert not re.search("grace@|heinz@|1-2-3", shown.text), path
+    problem_of(api.get(f"/api/client-lists/{named['id']}/explain", headers=viewer), 403)
+    assert api.get(f"/api/client-lists/{named['id']}/explain", headers=editor).status_code == 200
+
+
+def test_who_may_not_see_addresses_does_not_find_them_by_rules(api: TestClient) -> None:
+    abilities = ["lists:read", "lists:write", "clients:write", "clients:read"]
+    token = created(api, "/api/auth/tokens", name="t", abilities=abilities)["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    rule = {"not": {"all": [{"field": "phone", "operator": "begins_with", "value": "+353"}]}}
+    listed = created(api, "/api/client-lists", name="L", kind="dynamic", rule={"not": rule})
+    for method, path, body in (
+        ("POST", "/api/client-lists/preview", {"rule": rule}),
+        ("POST", "/api/client-lists", {"name": "X", "kind": "dynamic", "rule": rule}),
+        ("PATCH", f"/api/client-lists/{listed['id']}", {"rule": rule}),
+        ("POST", "/api/bulk-operations/count", {"rule": rule}),
+        ("POST", "/api/bulk-operations", {"action": "add_tags", "tags": ["x"], "rule": rule}),
+    ):
+        refused = problem_of(api.request(method, path, json=body, headers=headers), 403)
+        assert "contacts:read" in refused["detail"], path
+
+
+def test_a_token_that_is_revoked_while_its_body_comes_does_nothing_more(
+    running: RunningApi, database: Database
+) -> None:
+    body = json.dumps({"name": "thief"}).encode()
+    head = (
+        f"POST /api/auth/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", running.port)) as thief:
+        thief.sendall(head + body[:5])
+        # Long enough that who it was has to be looked up again.
+        time.sleep(1.2)
+        database.run(lambda s: revoke_token(s, running.token_id))
+        thief.sendall(body[5:])
+        assert thief.recv(4096).startswith(b"HTTP/1.1 401 ")
+    with database.reading() as s:
+        assert s.scalar(select(func.count()).select_from(ApiToken).where(ApiToken.name == "thief")) == 0
+
+
+def test_a_token_is_not_made_by_one_that_is_revoked_at_that_moment(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = access._narrowed
+
+    def revoked_meanwhile(caller: Caller, wanted: list[Ability] | None) -> list[str] | None:
+        database.run(lambda s: revoke_token(s, caller.id))
+        return real(caller, wanted)
+
+    monkeypatch.setattr(access, "_narrowed", revoked_meanwhile)
+    problem_of(api.post("/api/auth/tokens", json={"name": "thief"}), 401)
+
+
+def test_a_login_under_way_does_not_survive_another_password(
+    anonymous: TestClient, database: Database, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = hash_password(OTHER)
+
+    def changed_meanwhile(stored: str | None, given: str) -> bool:
+        fits = is_password(stored, given)
+        if fits:
+            database.run(lambda s: set_password(s, ada.id, other))
+        return fits
+
+    monkeypatch.setattr(logins, "is_password", changed_meanwhile)
+    monkeypatch.setattr(logins, "is_outdated", lambda _: True)
+    answer = anonymous.post("/api/auth/login", json={"email": "ada@example.com", "password": PASSWORD})
+    problem_of(answer, 401)
+    monkeypatch.undo()
+    with database.reading() as s:
+        assert is_password(get_user(s, ada.id).password_hash, OTHER)
+
+
+def test_a_token_of_nobody_ends_no_other_that_can_do_more(api: TestClient, database: Database) -> None:
+    plain, _ = database.run(lambda s: create_token(s, "screen", role=Role.VIEWER))
+    viewer = {"Authorization": f"Bearer {plain}"}
+    mine = created(api, "/api/auth/tokens", name="till")
+    refused = api.delete(f"/api/auth/tokens/{mine['id']}", headers=viewer)
+    problem_of(refused, 403)
+    other = database.run(lambda s: create_token(s, "wall", role=Role.VIEWER))[1]
+    assert api.delete(f"/api/auth/tokens/{other.id}", headers=viewer).status_code == 204
+
+
+def test_what_a_token_makes_does_not_outlive_it(api: TestClient) -> None:
+    parent = created(api, "/api/auth/tokens", name="day", expires_in_days=1)
+    headers = {"Authorization": f"Bearer {parent['token']}"}
+    child = api.post("/api/auth/tokens", json={"name": "year", "expires_in_days": 366}, headers=headers)
+    assert child.json()["expires_at"] == parent["expires_at"]
 
 
 def test_every_route_under_api_names_one_ability(api: TestClient) -> None:

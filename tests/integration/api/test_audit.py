@@ -124,6 +124,13 @@ def test_what_is_changed_behind_the_platforms_back_shows(sealed: Database, chang
     assert len(verify_seals(sealed, get_settings()).broken) == 1
 
 
+def test_who_deletes_clients_by_the_hundred_is_kept(api: TestClient) -> None:
+    client_id = created(api, "/api/clients", email="ada@example.com")["id"]
+    done = created(api, "/api/bulk-operations", action="delete", client_ids=[client_id])
+    (kept,) = entries(api, action="clients:delete")
+    assert (kept["status"], kept["details"]) == (201, {"bulk_operation_id": done["id"]})
+
+
 def large(database: Database, *, user_id: int | None) -> FlowExecution:
     """An execution with three messages, of which two need a second person."""
 
@@ -175,6 +182,26 @@ def test_a_large_send_waits_for_somebody_else(api: TestClient, database: Databas
     problem_of(api.post(f"{path}/approve", headers=as_bob), 409)
     (kept,) = api.get(f"{path}/approvals").json()["items"]
     assert (kept["action"], kept["approved_by"]) == ("send_large", "bob")
+
+
+@pytest.mark.parametrize("by_schedule", [True, False])
+def test_what_no_person_sent_is_approved_by_two(
+    api: TestClient, database: Database, by_schedule: bool
+) -> None:
+    """Who changes a flow must not send it alone, by way of somebody else's schedule or of a token that is nobody's."""
+    ada, as_ada = user_of(database, Role.EDITOR, "ada")
+    _, as_bob = user_of(database, Role.EDITOR, "bob")
+    execution = large(database, user_id=ada if by_schedule else None)
+    if by_schedule:
+        database.run(lambda s: s.execute(update(FlowExecution).values(scheduled_for=utc_in(-60))))
+    path = f"/api/flow-executions/{execution.id}"
+    first = api.post(f"{path}/approve", headers=as_bob).json()
+    assert (first["state"], first["awaits_approval"]) == ("paused", True)
+    assert "one more person" in first["reason"]
+    problem_of(api.post(f"{path}/approve", headers=as_bob), 409)
+    problem_of(api.post(f"{path}/resume", headers=as_bob), 409)
+    second = api.post(f"{path}/approve", headers=as_ada).json()
+    assert (second["state"], second["awaits_approval"]) == ("sending", False)
 
 
 def test_a_large_send_that_nobody_wants_can_be_cancelled(api: TestClient, database: Database) -> None:

@@ -11,10 +11,12 @@ from db.dialect import utc_in
 from db.engine import Database, DatabaseOutage
 from db.models import Client, FlowExecution, IdempotencyKey, Template
 from db.queries.tokens import create_token
+from db.states import Role
 from settings import get_settings
 from tasks.access import jackets
 from tests.builders import add_campaign
 from tests.integration.api.answers import created, problem_of
+from tests.integration.api.test_audit import user_of
 
 TEMPLATE = {"name": "T", "channel": "sms", "text": "Hello"}
 KEY = {"Idempotency-Key": "3f1c2d7e-client-1"}
@@ -108,6 +110,25 @@ async def fails(**_: Any) -> None:
 
 async def fails_for_a_moment(*_: Any) -> None:
     raise DatabaseOutage("SELECT", {}, Exception("server has gone away"))
+
+
+def test_who_may_do_less_by_now_is_not_shown_the_answer_again(api: TestClient, database: Database) -> None:
+    user_id, headers = user_of(database, Role.EDITOR, "bob")
+    body = {"email": "ada@example.com"}
+    assert api.post("/api/clients", json=body, headers=KEY | headers).status_code == 201
+    api.patch(f"/api/users/{user_id}", json={"role": "viewer"})
+    refused = api.post("/api/clients", json=body, headers=KEY | headers)
+    assert "ada@" not in refused.text
+    problem_of(refused, 422)
+
+
+def test_a_file_without_its_length_takes_no_key(api: TestClient) -> None:
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nemail\r\n--x--\r\n'
+    ]
+    headers = {**KEY, "Content-Type": "multipart/form-data; boundary=x"}
+    refused = api.post("/api/member-imports/preview", content=iter(parts), headers=headers)
+    assert "Content-Length" in problem_of(refused, 411)["detail"]
 
 
 def test_a_send_with_a_key_is_one_execution_even_if_it_was_cut_off(

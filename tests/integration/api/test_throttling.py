@@ -61,6 +61,47 @@ def test_who_guesses_from_many_addresses_gets_no_further(monkeypatch: pytest.Mon
     asyncio.run(guess())
 
 
+def test_many_guesses_at_the_same_moment_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICS_LIMIT_ACCOUNT", "10/hour")
+    limiter, tried = Limiter(Settings()), []
+
+    async def guess(number: int) -> None:
+        async with LoginGuard(limiter, f"203.0.113.{number}").attempt("ada@example.com"):
+            tried.append(number)
+            await asyncio.sleep(0)
+            raise LoginRefused
+
+    async def guess_all() -> list[BaseException | None]:
+        return await asyncio.gather(*(guess(number) for number in range(50)), return_exceptions=True)
+
+    refused = asyncio.run(guess_all())
+    assert len(tried) == 10
+    assert sum(isinstance(each, TooMany) for each in refused) == 40
+
+
+def test_who_logs_in_under_odd_names_does_not_keep_others_from_changing_their_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ICS_LIMIT_ACCOUNT", "3/hour")
+    guard, blocked = LoginGuard(Limiter(Settings()), "203.0.113.1"), 0
+
+    async def attempts() -> None:
+        nonlocal blocked
+        for _ in range(5):
+            try:
+                async with guard.attempt("login:change:2"):
+                    raise LoginRefused
+            except TooMany:
+                blocked += 1
+            except LoginRefused:
+                pass
+        async with guard.attempt("change:2"):
+            pass
+
+    asyncio.run(attempts())
+    assert blocked == 2
+
+
 def test_a_token_has_a_budget_and_is_told_what_is_left(limited: TestClient) -> None:
     left = [limited.get("/api/clients").headers["RateLimit-Remaining"] for _ in range(5)]
     assert left == ["4", "3", "2", "1", "0"]

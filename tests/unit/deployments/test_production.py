@@ -38,6 +38,7 @@ def test_good_settings_are_good() -> None:
         ("ICS_SECRET_KEY", {"secret_key": "short"}),
         ("ICS_SECRET_KEY", {"secret_key": "change-me-change-me-change-me-change-me"}),
         ("ICS_SECRET_KEY", {"secret_key": "a" * 64}),
+        ("ICS_OLD_SECRET_KEYS", {"old_secret_keys": f"{'7c4e1a8d60' * 4}, changeme"}),
         ("ICS_DATABASE_URL", {"database_url": "sqlite:////data/ics.db"}),
         ("ICS_DATABASE_URL", {"database_url": ""}),
         ("ICS_METRICS_TOKEN", {"metrics_token": ""}),
