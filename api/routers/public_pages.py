@@ -78,7 +78,9 @@ async def show_page(request: Request, slug: Slug) -> Response:
     if live.slug != slug:
         # Only ever to a page of ours; what the link says of where somebody came from goes along.
         return RedirectResponse(
-            f"/p/{live.slug}" + (f"?{query}" if query else ""), 301, headers=dict(HEADERS)
+            f"/p/{live.slug}" + (f"?{query}" if query else ""),
+            301,
+            headers={**HEADERS, "Cache-Control": "public, max-age=60"},
         )
     served = pages.made(live)
     if served is None:
@@ -325,10 +327,11 @@ async def _form(request: Request) -> dict[str, str]:
     """urlencoded or multipart, the first value of each field; nothing where there is neither."""
     try:
         form = await request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=4096)
-    except (HTTPException, ParseError, UnicodeDecodeError):
+    except (HTTPException, ParseError, UnicodeError, LookupError):
         return {}
     found: dict[str, str] = {}
     for name, value in form.multi_items():
         if isinstance(value, str):
-            found.setdefault(name, value)
+            # Half a character of an odd charset is none that could be shown or stored.
+            found.setdefault(name, value.encode(errors="ignore").decode())
     return found

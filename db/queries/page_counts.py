@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.dialect import add_up
-from db.models import PageCount
+from db.models import Page, PageCount
 
 OTHER: Final = "(other)"
 MOST_ORIGINS: Final = 200
@@ -20,8 +20,11 @@ Origin = tuple[int, date, str, str, str]
 
 
 def add_counts(session: Session, column: str, counts: Mapping[Origin, int]) -> None:
-    """Add to `views`, `sign_ups` or `conversions`."""
+    """Add to `views`, `sign_ups` or `conversions`. Pages that are gone have no counts."""
     gathered: dict[Origin, int] = {}
+    ids = {page_id for page_id, *_ in counts}
+    there_are = set(session.scalars(select(Page.id).where(Page.id.in_(ids))))
+    counts = {origin: count for origin, count in counts.items() if origin[0] in there_are}
     known = _known(session, {(page_id, day) for page_id, day, *_ in counts})
     for origin, count in counts.items():
         page_id, day, *rest = origin

@@ -53,6 +53,7 @@ def list_queued_mail(session: Session, *, limit: int) -> Sequence[int]:
         select(SignUp.id)
         .where(
             SignUp.mail == MailState.QUEUED,
+            SignUp.state == SignUpState.PENDING,
             SignUp.tried_at.is_(None) | (SignUp.tried_at < utc_in(-60)),
         )
         .order_by(SignUp.id)

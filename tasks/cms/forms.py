@@ -10,6 +10,7 @@ TRAP: Final = "website"
 """A field that people do not see and programs fill in."""
 LONGEST: Final = 320
 """Characters of a value: as long as an email address may be."""
+_LONGEST_OF: Final = {"first_name": 100, "last_name": 100}  # Longer ones no client may have.
 _COLUMNS: Final = ("first_name", "last_name", "phone")
 
 
@@ -58,7 +59,8 @@ def read_typed(form: SignUpForm, given: Mapping[str, str], *, region: str) -> Ty
     except AddressInvalid:
         problems["email"] = "Please give an email address such as name@example.com."
     for each in form.fields:
-        text = "".join(sign for sign in given.get(each.name, "") if sign.isprintable()).strip()[:LONGEST]
+        text = "".join(sign for sign in given.get(each.name, "") if sign.isprintable()).strip()
+        text = text[: _LONGEST_OF.get(each.name, LONGEST)]
         if each.required and not text:
             problems[each.name] = f"Please fill in: {each.label}."
         elif text and each.name == "phone":

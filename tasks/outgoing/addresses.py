@@ -80,7 +80,7 @@ def find_target(url: str, *, allow_private: bool, resolve: Resolver | None = Non
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = list((resolve or resolve_host)(host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # The second: labels that no name may have.
         raise Unreachable("the name of the host is not known") from error
     if not found:
         raise Unreachable("the name of the host is not known")

@@ -26,7 +26,8 @@ TIMEOUT_SECONDS: Final = 15.0
 DISABLE_AFTER: Final = timedelta(days=5)
 KEPT: Final = timedelta(days=30)
 AT_ONCE: Final = 16
-_AT_A_TIME: Final = 3 * AT_ONCE
+# As many as are tried at once: what hangs is known after one attempt, and left alone from then on.
+_AT_A_TIME: Final = AT_ONCE
 # Longer than all attempts of one claim may take together, so that nobody else tries meanwhile.
 _LEASE_SECONDS: Final = 90.0
 _GONE: Final = 410
@@ -96,7 +97,7 @@ def attempt(settings: Settings, due: Due) -> Outcome:
             return _send(client, request)
     except Unreachable as error:
         return Outcome(error=str(error))
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Outcome(error=type(error).__name__)
 
 

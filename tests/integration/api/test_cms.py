@@ -23,6 +23,7 @@ from tasks.cms.content import render_body, sanitise
 from tasks.cms.links import confirm_token
 from tasks.cms.serving import Pages
 from tasks.cms.sign_ups import expire_old, send_confirmations
+from tasks.cms.utm import Utm
 from tasks.cms.views import ViewCounter
 from tasks.providers.outcomes import Accepted, NotTaken, Unknown
 from tasks.providers.sendgrid import SendGridMessenger
@@ -62,6 +63,33 @@ def test_of_many_who_come_at_once_one_looks_and_the_others_see_what_is_known(
     # A database that does not answer: nobody is shown for long what may be over.
     monkeypatch.setattr(serving, "STALE_SECONDS", -1.0)
     assert pages.is_fresh("spring") is False
+
+
+def test_a_page_that_is_deleted_takes_no_counts_of_others_with_it(
+    site: TestClient, database: Database
+) -> None:
+    kept, gone = (publish(site, slug=slug)["id"] for slug in ("kept", "gone"))
+    views = ViewCounter(database)
+    for page_id in (kept, gone):
+        views.count(page_id, Utm())
+    assert site.delete(f"/api/cms/pages/{gone}").status_code == 204
+    views.flush()
+    assert site.get(f"/api/cms/pages/{kept}/statistics").json()["views"] == 1
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "undefined", "unicode_escape"])
+def test_a_form_in_an_odd_charset_is_no_error_of_ours(site: TestClient, charset: str) -> None:
+    publish(site, form=FORM)
+    value = {"utf-7": "+2AA-", "undefined": "x", "unicode_escape": "\\ud800"}[charset]
+    body = f'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\n{value}\r\n--x--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    assert site.post("/p/spring/sign-up", content=body.encode(), headers=headers).status_code == 422
+
+
+def test_a_name_too_long_for_a_client_is_cut(site: TestClient, database: Database) -> None:
+    publish(site, form=FORM | {"fields": [{"name": "first_name", "label": "First name"}]})
+    fill_in(site, first_name="x" * 300)
+    assert the(database, SignUp).given == {"first_name": "x" * 100}
 
 
 def publish(site: TestClient, **values: Any) -> dict[str, Any]:

@@ -189,6 +189,17 @@ def test_an_endpoint_that_fails_keeps_no_other_waiting(
     broken.stop()
 
 
+def test_a_name_that_cannot_be_one_is_an_outcome_and_keeps_no_other_waiting(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    odd = f"https://{'a' * 70}.example.com/x"
+    created(api, "/api/webhook-endpoints", url=odd, events=["execution.completed"])
+    subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    complete(database)
+    assert deliver(database) == 1
+    assert len(receiver.requests) == 1
+
+
 def test_what_was_not_taken_is_sent_again_with_the_same_id_and_body(
     api: TestClient, database: Database, receiver: Receiver
 ) -> None:
