@@ -188,12 +188,12 @@ def waiting_for_us(database: Database, work: Work) -> Iterator[list[Any]]:
 
 
 def _waits(database: Database, connection_id: int) -> bool:
+    """Asked of the engine's own status: `information_schema.innodb_trx` is a cache that InnoDB refreshes only when nobody has
+    read it for 100 ms, so who polls it may see one old state for as long as they poll."""
     with database.reading() as s:
-        states = s.scalars(
-            text("SELECT trx_state FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = :id"),
-            {"id": connection_id},
-        )
-        return states.first() == "LOCK WAIT"
+        status: str = s.execute(text("SHOW ENGINE INNODB STATUS")).one()[2]
+    transactions = status.split("---TRANSACTION ")
+    return any("LOCK WAIT" in one and f"thread id {connection_id}," in one for one in transactions)
 
 
 def suppression(database: Database, message_id: int, channel: Channel) -> SuppressionChange:
