@@ -196,6 +196,12 @@ class Settings(BaseSettings):
         return [each.strip().rstrip("/") for each in self.cors_origins.split(",") if each.strip()]
 
     @property
+    def retired_keys(self) -> tuple[str, ...]:
+        """Keys that signed before the present one, and are still believed."""
+        given = self.old_secret_keys.get_secret_value().split(",")
+        return tuple(each.strip() for each in given if each.strip())
+
+    @property
     def webhook_public_keys(self) -> tuple[str, ...]:
         """SendGrid's verification keys, newest and oldest side by side while they are rotated."""
         return tuple(key.strip() for key in self.sendgrid_webhook_public_keys.split(",") if key.strip())

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.errors import MEDIA_TYPE
+from api.errors import MEDIA_TYPE, problem_content
 
 Schema = Mapping[str, Any]
 _DEEPEST: Final = 6
@@ -208,8 +208,7 @@ def _example(schema: Schema, document: Schema, media_type: str, part: Schema) ->
 
 
 def _problem(title: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": title, "content": {MEDIA_TYPE: {"schema": schema}}}
+    return {"description": title, "content": problem_content()}
 
 
 def _resolved(schema: Schema, document: Schema) -> Schema:

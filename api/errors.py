@@ -164,11 +164,15 @@ def bad_parameter(name: str, message: str) -> RequestValidationError:
     return RequestValidationError([{"type": "value_error", "loc": ("query", name), "msg": message}])
 
 
+def problem_content() -> dict[str, Any]:
+    """How the OpenAPI description says that an answer is a problem."""
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI descriptions of the problems a route may answer."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content, "model": Problem}
+        status: {"description": HTTPStatus(status).phrase, "content": problem_content(), "model": Problem}
         for status in statuses
     }
 

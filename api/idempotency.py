@@ -50,8 +50,7 @@ class Idempotency:
             words = f"{HEADER}: use 1 to 255 visible ASCII characters, such as a UUID"
             await problem(400, words)(scope, receive, send)
             return
-        given = Headers(scope=scope)
-        if given.get("content-type", "").startswith("multipart/") and "content-length" not in given:
+        if _has_file(scope) and "content-length" not in Headers(scope=scope):
             await problem(411, f"{HEADER}: a file needs a Content-Length with it")(scope, receive, send)
             return
         await _Attempt(self._app, scope, key, caller).run(receive, send)
@@ -130,7 +129,7 @@ class _Attempt:
 
     async def _read(self, receive: Receive) -> tuple[bytes | None, Receive]:
         """The body, and the way for the route to read it once more; None for a file, which is read as it comes."""
-        if Headers(scope=self._scope).get("content-type", "").startswith("multipart/"):
+        if _has_file(self._scope):
             return None, receive
         parts, more = [], True
         while more:
@@ -158,6 +157,10 @@ class _Attempt:
     async def _work(self, query: object, *args: object, **values: object) -> idempotency.Earlier | None:
         assert callable(query)
         return await run_in_threadpool(self._database.run, lambda s: query(s, *self._owner, *args, **values))
+
+
+def _has_file(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").startswith("multipart/")
 
 
 class _Answer:

@@ -10,7 +10,7 @@ import ipaddress
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -133,6 +133,9 @@ class Moments(MemoryStorage):
         return moments
 
 
+_Work = Callable[[MovingWindowRateLimiter, Budget, str], Awaitable[Spent]]
+
+
 class Limiter:
     """The budgets, and what was spent of them."""
 
@@ -152,21 +155,11 @@ class Limiter:
 
     async def spend(self, budget: Budget, who: str) -> Spent:
         """Take one request of the budget of whom it is."""
-        if self._shared is not None:
-            try:
-                return await self._spend(self._shared, budget, who)
-            except Exception as error:  # Whatever a client library raises when its server is away.
-                self._complain(error)
-        return await self._spend(self._own, budget, who)
+        return await self._where_it_can(self._spend, budget, who)
 
     async def look(self, budget: Budget, who: str) -> Spent:
         """What is left of the budget of whom it is; nothing is taken."""
-        if self._shared is not None:
-            try:
-                return await self._state(self._shared, budget, who)
-            except Exception as error:
-                self._complain(error)
-        return await self._state(self._own, budget, who)
+        return await self._where_it_can(self._state, budget, who)
 
     async def forget(self, budget: Budget, who: str) -> None:
         """Give all of the budget back, as after a login that succeeded."""
@@ -175,6 +168,14 @@ class Limiter:
                 await limiter.clear(self._items[budget], budget.value, who)
             except Exception as error:
                 self._complain(error)
+
+    async def _where_it_can(self, work: _Work, budget: Budget, who: str) -> Spent:
+        if self._shared is not None:
+            try:
+                return await work(self._shared, budget, who)
+            except Exception as error:  # Whatever a client library raises when its server is away.
+                self._complain(error)
+        return await work(self._own, budget, who)
 
     async def _spend(self, limiter: MovingWindowRateLimiter, budget: Budget, who: str) -> Spent:
         is_allowed = await limiter.hit(self._items[budget], budget.value, who)

@@ -46,17 +46,19 @@ def _secrets(settings: Settings) -> Iterator[str]:
     make = 'make one: python3 -c "import secrets; print(secrets.token_hex(32))"'
     if not key:
         yield f"ICS_SECRET_KEY is empty, and each machine would make a key of its own: {make}"
-    elif len(key) < _SHORTEST_SECRET or _EXAMPLES.search(key):
+    elif _is_weak(key):
         yield f"ICS_SECRET_KEY is short, or an example: {make}"
-    for old in filter(
-        None, (each.strip() for each in settings.old_secret_keys.get_secret_value().split(","))
-    ):
-        if len(old) < _SHORTEST_SECRET or _EXAMPLES.search(old):
+    for old in settings.retired_keys:
+        if _is_weak(old):
             yield "ICS_OLD_SECRET_KEYS has a key that is short, or an example, and whatever it signs is believed: take it out"
     if settings.database_url.startswith("sqlite"):
         yield "ICS_DATABASE_URL is SQLite, which several workers and API processes cannot share: use MySQL or MariaDB"
     if not is_local(settings.api_host) and not settings.metrics_token.get_secret_value():
         yield "ICS_METRICS_TOKEN is empty, and everybody who reaches the API reads /metrics: set one"
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < _SHORTEST_SECRET or _EXAMPLES.search(key) is not None
 
 
 def _webhooks(settings: Settings) -> Iterator[str]:

@@ -22,8 +22,7 @@ def secret_key(settings: Settings) -> bytes:
 
 def secret_keys(settings: Settings) -> tuple[bytes, ...]:
     """The key that signs now, and those of `ICS_OLD_SECRET_KEYS`, which signed before it: what they signed still holds."""
-    old = (each.strip() for each in settings.old_secret_keys.get_secret_value().split(","))
-    return secret_key(settings), *(each.encode() for each in old if each)
+    return secret_key(settings), *(each.encode() for each in settings.retired_keys)
 
 
 def sign(key: bytes, purpose: str, value: str, *, length: int = 16) -> str:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from api.dependencies import DatabaseDep, SettingsDep
-from api.errors import MEDIA_TYPE, responses
+from api.errors import problem_content, responses
 from api.etags import is_known
 from api.pages.landing_page import (
     HEADERS,
@@ -116,7 +116,7 @@ def preview_page(database: DatabaseDep, settings: SettingsDep, token: Token) -> 
     responses={
         303: {"description": "Stored; on to the words of thanks."},
         422: {
-            "content": {"text/html": {}, MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {"text/html": {}, **problem_content()},
             "description": "The form with what is wrong.",
         },
         **responses(404, 413),

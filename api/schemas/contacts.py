@@ -41,9 +41,12 @@ def _link(url: str | None) -> str | None:
     return f"{parts.scheme}://{parts.hostname or ''}{way}{found and '/unsubscribe/' + _DOTS}"
 
 
-def _rule(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    shown: dict[str, Any] | None = without_contacts(document) if _are_hidden.get() else document
-    return shown
+def _rule(document: dict[str, Any] | None) -> Any:
+    return without_contacts(document) if _are_hidden.get() else document
+
+
+def _or_null(schema: dict[str, Any], words: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [schema, {"type": "null"}], "description": words})
 
 
 Contact = Annotated[
@@ -56,23 +59,16 @@ Contact = Annotated[
 Said = Annotated[
     str | None,
     PlainSerializer(_said, return_type=str | None),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string"}, {"type": "null"}],
-            "description": "Null without the ability contacts:read.",
-        }
-    ),
+    _or_null({"type": "string"}, "Null without the ability contacts:read."),
 ]
 """Words of others, who repeat addresses: a mail server that refuses one, somebody who asked to be left alone."""
 
 Link = Annotated[
     str | None,
     PlainSerializer(_link, return_type=str | None),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string"}, {"type": "null"}],
-            "description": "Without the ability contacts:read up to its path, since the rest may tell who somebody is.",
-        }
+    _or_null(
+        {"type": "string"},
+        "Without the ability contacts:read up to its path, since the rest may tell who somebody is.",
     ),
 ]
 """A link that somebody clicked."""
@@ -80,11 +76,9 @@ Link = Annotated[
 ShownRule = Annotated[
     dict[str, Any] | None,
     PlainSerializer(_rule, return_type=dict[str, Any] | None),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}],
-            "description": "Addresses that it compares with are left out without the ability contacts:read.",
-        }
+    _or_null(
+        {"type": "object", "additionalProperties": True},
+        "Addresses that it compares with are left out without the ability contacts:read.",
     ),
 ]
 """The rule of a list."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -50,6 +51,13 @@ def insert_entry(session: Session, new: NewEntry) -> int:
     session.add(entry)
     session.flush()
     return entry.id
+
+
+def insert_done(
+    session: Session, new: NewEntry, status: int, details: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """An entry together with what came of it, for what is over with this transaction."""
+    insert_outcome(session, insert_entry(session, new), status, details)
 
 
 def insert_outcome(session: Session, entry_id: int, status: int, details: Mapping[str, Any]) -> None:

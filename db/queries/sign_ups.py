@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from db.dialect import utc_in, utc_now
@@ -122,20 +122,19 @@ def expire_sign_ups(session: Session, *, older_than: timedelta, limit: int) -> i
         .order_by(SignUp.created_at)
         .limit(limit)
     ).all()
-    session.execute(
-        update(SignUp)
-        .where(SignUp.id.in_(ids))
-        .values(state=SignUpState.EXPIRED, email=None, given={}, address=None)
-        .execution_options(**_QUIET)
-    )
+    _forget(session, SignUp.id.in_(ids))
     return len(ids)
 
 
 def forget_sign_ups(session: Session, emails: Collection[str]) -> None:
     """What was typed into forms with these addresses goes, and can be confirmed no more."""
+    _forget(session, SignUp.email.in_(list(emails)))
+
+
+def _forget(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(
         update(SignUp)
-        .where(SignUp.email.in_(list(emails)))
+        .where(which)
         .values(state=SignUpState.EXPIRED, email=None, given={}, address=None)
         .execution_options(**_QUIET)
     )

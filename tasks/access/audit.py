@@ -44,11 +44,7 @@ def record_on_machine(database: Database, action: str, subject: Mapping[str, Any
 
 def record(database: Database, entry: NewEntry, *, status: int = _DONE) -> None:
     """An entry together with what came of it, for what is over already."""
-
-    def work(session: Session) -> None:
-        audit.insert_outcome(session, audit.insert_entry(session, entry), status, {})
-
-    database.run(work)
+    database.run(lambda session: audit.insert_done(session, entry, status))
 
 
 def seal_entries(database: Database, settings: Settings) -> int:

@@ -26,9 +26,7 @@ TIMEOUT_SECONDS: Final = 15.0
 DISABLE_AFTER: Final = timedelta(days=5)
 KEPT: Final = timedelta(days=30)
 AT_ONCE: Final = 16
-# As many as are tried at once: what hangs is known after one attempt, and left alone from then on.
-_AT_A_TIME: Final = AT_ONCE
-# Longer than all attempts of one claim may take together, so that nobody else tries meanwhile.
+# Longer than an attempt may take, so that nobody else tries meanwhile.
 _LEASE_SECONDS: Final = 90.0
 _GONE: Final = 410
 _LARGEST_ANSWER: Final = 64 * 1024
@@ -51,9 +49,10 @@ def deliver_due(database: Database, settings: Settings, *, seconds: float = 45.0
     failing: set[int] = set()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outgoing") as pool:
         while time.monotonic() < until:
+            # No more than are tried at once: what hangs is known after one attempt, and left alone from then on.
             due = database.run(
                 lambda s: outgoing.claim_due(
-                    s, limit=_AT_A_TIME, lease_seconds=_LEASE_SECONDS, leave_out=failing
+                    s, limit=AT_ONCE, lease_seconds=_LEASE_SECONDS, leave_out=failing
                 )
             )
             if not due:

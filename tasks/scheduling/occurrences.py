@@ -108,5 +108,5 @@ def _take(
 def _keep(session: Session, execution: FlowExecution, who: str) -> None:
     """In the audit log, together with the execution: there is no request whose entry would tell of it."""
     subject = {"flow_id": execution.flow_id, "execution_id": execution.id}
-    entry_id = audit.insert_entry(session, audit.NewEntry(who, Ability.FLOWS_SEND, subject=subject))
-    audit.insert_outcome(session, entry_id, _OPENED, {"state": execution.state})
+    entry = audit.NewEntry(who, Ability.FLOWS_SEND, subject=subject)
+    audit.insert_done(session, entry, _OPENED, {"state": execution.state})

@@ -60,15 +60,21 @@ def log_in(api: TestClient, email: str = "ada@example.com", password: str = PASS
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
-def holder(database: Database, role: Role, *, name: str = "Bob") -> dict[str, str]:
-    """Headers with the token of a new user of this role."""
+def user_of(database: Database, role: Role, name: str) -> tuple[int, dict[str, str]]:
+    """The id of a new user of this role, and headers with his token."""
     email = f"{name.lower()}-{role}@example.com"
 
-    def work(session: Session) -> str:
+    def work(session: Session) -> tuple[int, str]:
         user = insert_user(session, email=email, name=name, role=role)
-        return insert_token(session, NewToken("tests", user_id=user.id))[0]
+        return user.id, insert_token(session, NewToken("tests", user_id=user.id))[0]
 
-    return {"Authorization": f"Bearer {database.run(work)}"}
+    user_id, plain = database.run(work)
+    return user_id, {"Authorization": f"Bearer {plain}"}
+
+
+def holder(database: Database, role: Role, *, name: str = "Bob") -> dict[str, str]:
+    """Headers with the token of a new user of this role."""
+    return user_of(database, role, name)[1]
 
 
 def operations(api: TestClient) -> Iterator[tuple[str, str, set[str]]]:

@@ -8,15 +8,13 @@ from db.dialect import utc_in
 from db.engine import Database, Session
 from db.models import AuditEntry, AuditOutcome, FlowExecution
 from db.queries import executions
-from db.queries.tokens import NewToken, insert_token
-from db.queries.users import insert_user
 from db.states import Channel, ExecutionState, Role
 from settings import get_settings
 from tasks.access.abilities import Ability, is_audited
 from tasks.access.audit import seal_entries, verify_seals
 from tests.builders import add_campaign
 from tests.integration.api.answers import created, problem_of, walk
-from tests.integration.api.test_access import holder, operations
+from tests.integration.api.test_access import holder, operations, user_of
 
 
 def entries(api: TestClient, **params: object) -> list[dict[str, object]]:
@@ -151,15 +149,6 @@ def large(database: Database, *, user_id: int | None) -> FlowExecution:
     )
     assert state is ExecutionState.PAUSED
     return execution
-
-
-def user_of(database: Database, role: Role, name: str) -> tuple[int, dict[str, str]]:
-    def work(session: Session) -> tuple[int, str]:
-        user = insert_user(session, email=f"{name}@example.com", name=name, role=role)
-        return user.id, insert_token(session, NewToken("t", user_id=user.id))[0]
-
-    user_id, plain = database.run(work)
-    return user_id, {"Authorization": f"Bearer {plain}"}
 
 
 def test_a_large_send_waits_for_somebody_else(api: TestClient, database: Database) -> None:

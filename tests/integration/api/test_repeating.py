@@ -16,7 +16,7 @@ from settings import get_settings
 from tasks.access import jackets
 from tests.builders import add_campaign
 from tests.integration.api.answers import created, problem_of
-from tests.integration.api.test_audit import user_of
+from tests.integration.api.test_access import user_of
 
 TEMPLATE = {"name": "T", "channel": "sms", "text": "Hello"}
 KEY = {"Idempotency-Key": "3f1c2d7e-client-1"}
