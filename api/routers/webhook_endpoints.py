@@ -19,6 +19,7 @@ from api.schemas.webhook_endpoints import (
     ReplayedDeliveriesOut,
 )
 from db.engine import Session
+from db.errors import Conflict
 from db.queries import outgoing
 from db.states import DeliveryState, EventType
 from tasks.outgoing.addresses import check_url
@@ -86,20 +87,29 @@ def delete_endpoint(database: DatabaseDep, endpoint_id: ItemId) -> None:
 
 
 @router.post(
-    "/{endpoint_id}/rotate-secret", responses=responses(404), dependencies=[needs(Ability.ENDPOINTS_WRITE)]
+    "/{endpoint_id}/rotate-secret",
+    responses=responses(404, 409),
+    dependencies=[needs(Ability.ENDPOINTS_WRITE)],
 )
-def rotate_secret(database: DatabaseDep, settings: SettingsDep, endpoint_id: ItemId) -> NewEndpointOut:
-    """A new secret. For 24 hours requests carry a signature of the old one as well."""
+def rotate_secret(
+    database: DatabaseDep,
+    settings: SettingsDep,
+    endpoint_id: ItemId,
+    drop_old: Annotated[bool, Query(description="Sign with no old secret any more, from now on.")] = False,
+) -> NewEndpointOut:
+    """A new secret. For 24 hours requests carry a signature of the old one as well; a second rotation waits for their end."""
     secret = new_secret()
     locked = lock_secret(secret_key(settings), secret)
-    row = database.run(lambda s: outgoing.rotate_secret(s, endpoint_id, locked, overlap=OVERLAP))
+    row = database.run(
+        lambda s: outgoing.rotate_secret(s, endpoint_id, locked, overlap=OVERLAP, drop_old=drop_old)
+    )
     return NewEndpointOut.showing(row, secret)
 
 
 @router.post(
     "/{endpoint_id}/test",
     status_code=202,
-    responses=responses(404),
+    responses=responses(404, 409),
     dependencies=[needs(Ability.ENDPOINTS_WRITE)],
 )
 def test_endpoint(database: DatabaseDep, endpoint_id: ItemId) -> EndpointOut:
@@ -107,6 +117,8 @@ def test_endpoint(database: DatabaseDep, endpoint_id: ItemId) -> EndpointOut:
 
     def work(session: Session) -> EndpointOut:
         found = EndpointOut.model_validate(outgoing.get_endpoint(session, endpoint_id))
+        if not found.active:
+            raise Conflict("it is told nothing: activate it first", "active")
         outgoing.tell_one(session, EventType.PING, endpoint_id, {"endpoint_id": endpoint_id})
         return found
 

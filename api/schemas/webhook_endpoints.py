@@ -58,7 +58,7 @@ class NewEndpointOut(EndpointOut):
 
 
 class OutgoingDeliveryOut(Output):
-    """`status` is what the endpoint answered last, `error` why that was no success."""
+    """`status` is what the endpoint answered last, `error` why that was no success. `due_at`: when it is tried next."""
 
     id: int
     event_id: str
@@ -69,7 +69,7 @@ class OutgoingDeliveryOut(Output):
     status: int | None
     error: str | None
     created_at: datetime
-    due_at: datetime
+    due_at: datetime | None
     delivered_at: datetime | None
 
     @classmethod
@@ -84,7 +84,7 @@ class OutgoingDeliveryOut(Output):
             status=delivery.status,
             error=delivery.error,
             created_at=delivery.created_at,
-            due_at=delivery.due_at,
+            due_at=delivery.due_at if delivery.state is DeliveryState.PENDING else None,
             delivered_at=delivery.delivered_at,
         )
 

@@ -64,6 +64,6 @@ class OutgoingDelivery(Base):
 
     __table_args__ = (
         UniqueConstraint("event_id", "endpoint_id"),
-        Index(None, "state", "due_at"),
+        Index(None, "endpoint_id", "state", "due_at"),
         Index(None, "endpoint_id", "id"),
     )

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, exists, func, insert, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, delete, exists, func, insert, literal, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.dialect import utc_in, utc_now
-from db.errors import NotFound
+from db.errors import Conflict, NotFound
 from db.models import OutgoingDelivery, OutgoingEvent, WebhookEndpoint
 from db.queries.pages import Page, page_of
 from db.states import DeliveryState, EventType
@@ -80,25 +80,32 @@ class Due:
 
 
 def claim_due(
-    session: Session, *, limit: int, lease_seconds: float, leave_out: Collection[int] = ()
+    session: Session,
+    *,
+    limit: int,
+    share: int,
+    lease_seconds: float,
+    busy: Mapping[int, int] | None = None,
+    leave_out: Collection[int] = (),
 ) -> Sequence[Due]:
     """Deliveries whose time has come, and which nobody else has; each is tried by one process at a time.
 
-    Those of the endpoints `leave_out` wait.
+    Up to `limit` in all and `share` for an endpoint, of which `busy` says how many it has already. Those of `leave_out` wait.
     """
-    ids = session.scalars(
-        select(OutgoingDelivery.id)
-        .join(WebhookEndpoint, WebhookEndpoint.id == OutgoingDelivery.endpoint_id)
-        .where(
-            OutgoingDelivery.state == DeliveryState.PENDING,
-            OutgoingDelivery.due_at <= utc_now(),
-            WebhookEndpoint.active.is_(True),
-            WebhookEndpoint.id.not_in(leave_out),
+    has = busy or {}
+    waiting = _due_to(WebhookEndpoint.id).exists()
+    endpoint_ids = session.scalars(
+        select(WebhookEndpoint.id).where(
+            WebhookEndpoint.active.is_(True), WebhookEndpoint.id.not_in(leave_out), waiting
         )
-        .order_by(OutgoingDelivery.due_at, OutgoingDelivery.id)
-        .limit(limit)
-        .with_for_update(of=OutgoingDelivery, skip_locked=True)
     ).all()
+    ids: list[int] = []
+    # Those with least under way first, so that none is passed over for as long as others have more to be told.
+    for endpoint_id in sorted(endpoint_ids, key=lambda each: has.get(each, 0)):
+        room = min(limit - len(ids), share - has.get(endpoint_id, 0))
+        if room > 0:
+            query = _due_to(endpoint_id).order_by(OutgoingDelivery.due_at, OutgoingDelivery.id).limit(room)
+            ids += session.scalars(query.with_for_update(skip_locked=True))
     if not ids:
         return []
     session.execute(
@@ -129,6 +136,14 @@ def claim_due(
         )
         for delivery, event, endpoint, has_old in rows
     ]
+
+
+def _due_to(endpoint_id: int | InstrumentedAttribute[int]) -> Select[tuple[int]]:
+    return select(OutgoingDelivery.id).where(
+        OutgoingDelivery.endpoint_id == endpoint_id,
+        OutgoingDelivery.state == DeliveryState.PENDING,
+        OutgoingDelivery.due_at <= utc_now(),
+    )
 
 
 def record_delivery(
@@ -236,15 +251,34 @@ def update_endpoint(session: Session, endpoint_id: int, values: Mapping[str, Any
 
 
 def rotate_secret(
-    session: Session, endpoint_id: int, secret: bytes, *, overlap: timedelta
+    session: Session, endpoint_id: int, secret: bytes, *, overlap: timedelta, drop_old: bool = False
 ) -> WebhookEndpoint:
-    """A new secret; what is sent is signed with the old one as well, for a while."""
+    """A new secret; what is sent is signed with the old one as well, for a while, unless it is to be dropped at once.
+
+    Raises Conflict while an older one still signs: a receiver that knows only that one would refuse everything.
+    """
     row = get_endpoint(session, endpoint_id, lock=True)
-    row.old_secret, row.secret = row.secret, secret
-    row.old_secret_until = utc_in(overlap.total_seconds())
+    until = row.old_secret_until
+    if not drop_old and until is not None and until > session.scalars(select(utc_now())).one():
+        raise Conflict(
+            f"an older secret signs until {until.isoformat(timespec='seconds')}, which a third would end: "
+            "wait, or rotate with drop_old=true"
+        )
+    row.old_secret, row.secret = None if drop_old else row.secret, secret
+    row.old_secret_until = None if drop_old else utc_in(overlap.total_seconds())
     session.flush()
     session.refresh(row)
     return row
+
+
+def forget_old_secrets(session: Session) -> None:
+    """What signs nothing any more is not kept."""
+    session.execute(
+        update(WebhookEndpoint)
+        .where(WebhookEndpoint.old_secret_until < utc_now())
+        .values(old_secret=None, old_secret_until=None, updated_at=WebhookEndpoint.updated_at)
+        .execution_options(**_QUIET)
+    )
 
 
 def delete_endpoint(session: Session, endpoint_id: int) -> None:
@@ -311,6 +345,8 @@ def delete_old_events(session: Session, *, older_than: timedelta, limit: int) ->
             ~exists().where(
                 OutgoingDelivery.event_id == OutgoingEvent.id,
                 OutgoingDelivery.state == DeliveryState.PENDING,
+                OutgoingDelivery.endpoint_id == WebhookEndpoint.id,
+                WebhookEndpoint.active.is_(True),
             ),
         )
         .order_by(OutgoingEvent.created_at)

@@ -16,6 +16,7 @@ from db.errors import Invalid
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
 _PORTS: Final = frozenset({443, 8443})
+_LONGEST_LABEL: Final = 63
 # Ranges of IPv6 that carry an IPv4 address within: 6to4, Teredo, NAT64, and those that stand for IPv4.
 _TUNNELS: Final = tuple(
     map(
@@ -67,6 +68,9 @@ def check_url(url: str, *, allow_private: bool) -> None:
         raise Invalid("url", "must not have a #fragment")
     if not url.isascii() or any(sign.isspace() or sign in '\\<>"' for sign in url):
         raise Invalid("url", "must be plain ASCII without spaces; write an international name as xn--…")
+    # A name ends with no dot or one; without them, a label has 1 to 63 characters (RFC 1035).
+    if not all(1 <= len(label) <= _LONGEST_LABEL for label in parts.hostname.removesuffix(".").split(".")):
+        raise Invalid("url", f"the parts of the host's name must have 1 to {_LONGEST_LABEL} characters")
     if not allow_private and port is not None and port not in _PORTS:
         raise Invalid("url", f"use port {' or '.join(map(str, sorted(_PORTS)))}")
     if not allow_private and _as_address(parts.hostname) is not None:

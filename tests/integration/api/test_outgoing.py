@@ -1,6 +1,7 @@
 """Other systems are told what happens: signed, at least once with one id, tried again, and never into a private network."""
 
 import ipaddress
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,9 +25,11 @@ from db.queries import executions, outgoing
 from db.queries.suppressions import SuppressionChange, apply_suppressions
 from db.states import Channel, DeliveryState, EventType, ExecutionState, SuppressionReason
 from settings import get_settings
+from tasks.outgoing import delivering
 from tasks.outgoing.addresses import Unreachable, check_url, find_target, is_public
-from tasks.outgoing.delivering import BACKOFF, again_in, deliver_due, forget_old
+from tasks.outgoing.delivering import BACKOFF, SHARE, again_in, deliver_due, forget_old
 from tests.builders import add_campaign, add_clients
+from tests.e2e.platform import wait_until
 from tests.integration.api.answers import created, fields_of, problem_of
 
 PUBLIC = "https://crm.example.com/hook"
@@ -39,12 +42,15 @@ class Receiver:
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
         self.headers: dict[str, str] = {}
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.requests.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                receiver.may_answer.wait(10)
                 self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
@@ -189,11 +195,59 @@ def test_an_endpoint_that_fails_keeps_no_other_waiting(
     broken.stop()
 
 
+def test_an_endpoint_that_is_slow_keeps_no_other_waiting(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    slow = Receiver()
+    slow.may_answer.clear()
+    subscribe(api, slow, EventType.MESSAGE_BOUNCED)
+    facts = [{"message_id": number} for number in range(100)]
+    database.run(lambda s: outgoing.tell(s, EventType.MESSAGE_BOUNCED, lambda: facts))
+    other = subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    complete(database)
+    told = threading.Thread(target=lambda: deliver(database))
+    told.start()
+    path = f"/api/webhook-endpoints/{other['id']}/deliveries?state=delivered"
+    wait_until(lambda: len(slow.requests) == SHARE and len(api.get(path).json()["items"]) == 1)
+    assert told.is_alive()
+    slow.may_answer.set()
+    told.join()
+    assert len(slow.requests) == 100
+    slow.stop()
+
+
+def test_an_answer_that_drips_ends_in_time(
+    api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    monkeypatch.setattr(delivering, "TIMEOUT_SECONDS", 0.5)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        endpoint = created(api, "/api/webhook-endpoints", url=url, events=["execution.completed"])
+        complete(database)
+        assert deliver(database) == 0
+        over.set()
+        dripping.join()
+    (shown,) = api.get(f"/api/webhook-endpoints/{endpoint['id']}/deliveries").json()["items"]
+    assert (shown["state"], shown["status"], shown["error"]) == ("pending", None, "ReadTimeout")
+
+
 def test_a_name_that_cannot_be_one_is_an_outcome_and_keeps_no_other_waiting(
     api: TestClient, database: Database, receiver: Receiver
 ) -> None:
-    odd = f"https://{'a' * 70}.example.com/x"
-    created(api, "/api/webhook-endpoints", url=odd, events=["execution.completed"])
+    endpoint = created(api, "/api/webhook-endpoints", url=PUBLIC, events=["execution.completed"])
+    odd = update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint["id"])
+    database.run(lambda s: s.execute(odd.values(url=f"https://{'a' * 70}.example.com/x")))
     subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
     complete(database)
     assert deliver(database) == 1
@@ -247,9 +301,9 @@ def test_a_process_that_died_after_its_post_is_followed_by_another_with_the_same
 def test_who_lost_his_lease_writes_nothing(api: TestClient, database: Database, receiver: Receiver) -> None:
     subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
     complete(database)
-    (old,) = database.run(lambda s: outgoing.claim_due(s, limit=10, lease_seconds=60))
+    (old,) = database.run(lambda s: outgoing.claim_due(s, limit=10, share=10, lease_seconds=60))
     make_due(database)
-    (new,) = database.run(lambda s: outgoing.claim_due(s, limit=10, lease_seconds=60))
+    (new,) = database.run(lambda s: outgoing.claim_due(s, limit=10, share=10, lease_seconds=60))
     assert new.attempt == old.attempt + 1
     assert (
         database.run(lambda s: outgoing.record_delivery(s, old, status=500, error="late", again_in=None))
@@ -323,6 +377,48 @@ def test_while_a_secret_is_rotated_both_hold(api: TestClient, database: Database
         assert newer.encode() not in row.secret
 
 
+def test_a_second_rotation_waits_for_the_end_of_the_first(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    endpoint = subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    path = f"/api/webhook-endpoints/{endpoint['id']}"
+    second = api.post(f"{path}/rotate-secret").json()["secret"]
+    refused = api.post(f"{path}/rotate-secret")
+    assert "drop_old=true" in problem_of(refused, 409)["detail"]
+    third = api.post(f"{path}/rotate-secret?drop_old=true").json()["secret"]
+    complete(database)
+    deliver(database)
+    ((headers, body),) = receiver.requests
+    Webhook(third).verify(body, headers)
+    for secret in (endpoint["secret"], second):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(body, headers)
+
+
+def test_a_secret_that_signs_nothing_any_more_is_not_kept(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    endpoint = subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    path = f"/api/webhook-endpoints/{endpoint['id']}"
+    api.post(f"{path}/rotate-secret")
+    forget_old(database)
+    with database.reading() as s:
+        assert s.get_one(WebhookEndpoint, endpoint["id"]).old_secret is not None
+    database.run(lambda s: s.execute(update(WebhookEndpoint).values(old_secret_until=utc_in(-1))))
+    forget_old(database)
+    with database.reading() as s:
+        assert s.get_one(WebhookEndpoint, endpoint["id"]).old_secret is None
+    assert api.post(f"{path}/rotate-secret").status_code == 200
+
+
+def test_who_is_told_nothing_is_sent_no_ping(api: TestClient, database: Database, receiver: Receiver) -> None:
+    endpoint = subscribe(api, receiver, EventType.PING)
+    path = f"/api/webhook-endpoints/{endpoint['id']}"
+    assert api.patch(path, json={"active": False}).status_code == 200
+    refused = api.post(f"{path}/test")
+    assert "activate" in problem_of(refused, 409)["detail"]
+
+
 def test_a_ping_goes_to_one_endpoint(api: TestClient, database: Database, receiver: Receiver) -> None:
     endpoint = subscribe(api, receiver, EventType.IMPORT_FINISHED)
     subscribe(api, receiver, EventType.PING)
@@ -344,6 +440,17 @@ def test_what_was_told_is_forgotten_and_what_waits_is_not(
         assert s.scalars(select(OutgoingDelivery.state)).all() == []
 
 
+def test_what_waits_for_an_endpoint_that_is_told_nothing_is_forgotten_after_a_month(
+    api: TestClient, database: Database, receiver: Receiver
+) -> None:
+    endpoint = subscribe(api, receiver, EventType.EXECUTION_COMPLETED)
+    complete(database)
+    api.patch(f"/api/webhook-endpoints/{endpoint['id']}", json={"active": False})
+    assert forget_old(database) == 0
+    database.run(lambda s: s.execute(update(OutgoingEvent).values(created_at=utc_in(-40 * 86400))))
+    assert forget_old(database) == 1
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -352,6 +459,8 @@ def test_what_was_told_is_forgotten_and_what_waits_is_not(
         "https://user:pw@crm.example.com/",
         "https://crm.example.com:22/",
         "https://crm.example.com/#x",
+        "https://crm..example.com/",
+        f"https://{'a' * 64}.example.com/",
         "https://127.0.0.1/",
         "https://[::1]/",
         "https://",
