@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     limit_send: str = "60/minute"
     limit_webhooks: str = "60000/minute"
     limit_pages: str = "600/minute"
+    limit_sign_up: str = "60/hour"
     trusted_proxies: str = ""
     cors_origins: str = ""
     token_days: int = Field(90, ge=1, le=366)
@@ -138,6 +139,7 @@ class Settings(BaseSettings):
         "limit_send",
         "limit_webhooks",
         "limit_pages",
+        "limit_sign_up",
     )
     @classmethod
     def _is_a_limit(cls, value: str) -> str:

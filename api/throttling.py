@@ -53,6 +53,7 @@ class Budget(StrEnum):
     SEND = "send"
     WEBHOOKS = "webhooks"
     PAGES = "pages"
+    SIGN_UP = "sign_up"
 
 
 # The longest beginning that fits is the budget of a request's address.
@@ -219,11 +220,12 @@ class Throttle:
             await self._app(scope, receive, send)
             return
         scope[_LIMITER] = self._limiter
-        spent = await self._limiter.spend(_budget_of(scope["path"]), address_of(scope))
-        if not spent.is_allowed:
-            await _refuse(spent, scope, receive, send)
-            return
-        scope[_SPENT] = spent
+        for budget in _budgets_of(scope):
+            spent = await self._limiter.spend(budget, address_of(scope))
+            if not spent.is_allowed:
+                await _refuse(spent, scope, receive, send)
+                return
+            scope[_SPENT] = spent
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -313,8 +315,12 @@ def address_of(scope: Scope) -> str:
     return str(address)
 
 
-def _budget_of(path: str) -> Budget:
-    return next((budget for prefix, budget in _BUDGET_OF_PATH if path.startswith(prefix)), Budget.ADDRESS)
+def _budgets_of(scope: Scope) -> Sequence[Budget]:
+    path: str = scope["path"]
+    first = next((budget for prefix, budget in _BUDGET_OF_PATH if path.startswith(prefix)), Budget.ADDRESS)
+    # A form makes us write to somebody, whom the sender names.
+    is_form = scope.get("method") == "POST" and first is Budget.PAGES and path.endswith("/sign-up")
+    return (first, Budget.SIGN_UP) if is_form else (first,)
 
 
 async def _refuse(spent: Spent, scope: Scope, receive: Receive, send: Send) -> None:

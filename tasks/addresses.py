@@ -6,6 +6,7 @@ from email_validator import EmailNotValidError, validate_email
 from db.states import Channel
 
 MAX_EMAIL_CHARACTERS = 254
+_GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
 class AddressInvalid(ValueError):
@@ -22,6 +23,14 @@ def normalise_email(text: str) -> str:
     if len(email) > MAX_EMAIL_CHARACTERS:
         raise AddressInvalid(f"longer than {MAX_EMAIL_CHARACTERS} characters")
     return email
+
+
+def mailbox_of(email: str) -> str:
+    """Whose mailbox a normalised address leads to, as far as that can be told: what follows a plus is the owner's own mark, and
+    Gmail reads no dots. To count by, never to write to."""
+    local, _, domain = email.rpartition("@")
+    local = local.partition("+")[0] or local
+    return f"{local.replace('.', '')}@gmail.com" if domain in _GMAIL else f"{local}@{domain}"
 
 
 def normalise_phone(text: str, region: str) -> str:

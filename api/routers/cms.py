@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, File, Query, Request, UploadFile
-from pydantic import BaseModel, ConfigDict
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.abilities import Ability, needs
 from api.auditing import note
@@ -36,7 +37,7 @@ from db.queries.client_lists import get_static_list
 from db.queries.cms_pages import PageContent, PageWithVersion, content_of
 from db.states import PageFormat, SignUpState
 from settings import Settings
-from tasks.cms.content import problems_of, render_body
+from tasks.cms.content import MAX_SOURCE, problems_of, render_body
 from tasks.cms.files import check_file
 from tasks.cms.links import PREVIEW_SECONDS, preview_token
 from tasks.cms.serving import page_values
@@ -46,6 +47,7 @@ from tasks.templates.personalization import RenderFailed
 router = APIRouter(prefix="/api/cms", tags=["cms"])
 _TEXTS = (FieldKind.TEXT, FieldKind.CHOICE)
 _MOST_DAYS = 366
+_FIRST_DAY = date(2000, 1, 1)
 
 
 @router.post(
@@ -195,6 +197,8 @@ def get_page_statistics(
 ) -> PageStatistics:
     """Views, sign-ups and conversions: of all time, and by day and origin."""
     last = until or datetime.now(UTC).date()
+    if last < _FIRST_DAY:
+        raise bad_parameter("until", f"choose a day from {_FIRST_DAY} on")
     first = since or last - timedelta(days=30)
     if not timedelta(0) <= last - first <= timedelta(days=_MOST_DAYS):
         raise bad_parameter("since", f"choose up to {_MOST_DAYS} days, the first before the last")
@@ -303,7 +307,12 @@ def _revised(before: PageWithVersion, patch: PagePatch) -> PageIn:
         "form": old.form,
         "thanks": old.thanks,
     }
-    return PageIn.model_validate(stored | patch.model_dump(exclude_unset=True))
+    try:
+        return PageIn.model_validate(stored | patch.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        # What was stored under older rules has to be changed with it.
+        problems = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(problems) from error
 
 
 def _content(session: Session, settings: Settings, body: PageIn, slug: str) -> PageContent:
@@ -312,11 +321,14 @@ def _content(session: Session, settings: Settings, body: PageIn, slug: str) -> P
     _rendered(settings, body.thanks, PageFormat.MARKDOWN, body, slug, "thanks")
     if body.form is not None:
         _check_form(session, body)
+    # Liquid is not HTML yet: what has some is sanitised when it is rendered, and kept as it was written.
+    source = html if body.format is PageFormat.HTML and "{" not in body.source else body.source
+    if len(source) > MAX_SOURCE:
+        raise Invalid("source", f"is longer than {MAX_SOURCE} characters once it is safe: shorten it")
     return PageContent(
         title=body.title,
         format=body.format,
-        # Liquid is not HTML yet: what has some is sanitised when it is rendered, and kept as it was written.
-        source=html if body.format is PageFormat.HTML and "{" not in body.source else body.source,
+        source=source,
         html=html,
         seo=body.seo.model_dump(),
         form=body.form.model_dump() if body.form else None,

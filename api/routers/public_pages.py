@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import format_datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -37,7 +38,7 @@ from settings import Settings
 from tasks.cms.content import render_body
 from tasks.cms.files import SHOWN
 from tasks.cms.forms import TRAP, SignUpForm, Typed, read_typed
-from tasks.cms.links import read_preview
+from tasks.cms.links import LinkOver, read_preview
 from tasks.cms.serving import Pages, Rendered, body_of, page_values
 from tasks.cms.sign_ups import confirm, is_pending, send_confirmation, sign_up
 from tasks.cms.utm import Utm, read_utm
@@ -53,6 +54,7 @@ _KEPT = "public, max-age=60, stale-while-revalidate=300"
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _ASSET_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _MOST_FIELDS = 40
+_CLOCKS_APART = timedelta(minutes=1)
 _MOST_IN_SITEMAP = 50_000
 _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 
@@ -100,9 +102,12 @@ async def show_page(request: Request, slug: Slug) -> Response:
 @router.get("/p/preview/{token}", response_class=HTMLResponse, responses={**_HTML, **responses(404)})
 def preview_page(database: DatabaseDep, settings: SettingsDep, token: Token) -> HTMLResponse:
     """A version that need not be published, by a signed link."""
-    page_id, number = read_preview(secret_keys(settings), token)
+    page_id, number, made_at = read_preview(secret_keys(settings), token)
     with database.reading() as session:
         found = cms_pages.get_page(session, page_id, version=number)
+        # Younger than its link: another page, which got the id of one that was deleted (SQLite).
+        if found.page.created_at > made_at + _CLOCKS_APART:
+            raise LinkOver
         version, slug = found.version, found.page.slug
         shown = _shown(version, slug, settings)
         body = body_of(version, slug, settings.public_url)
@@ -134,8 +139,7 @@ async def take_sign_up(
 @router.get("/p/{slug}/thank-you", response_class=HTMLResponse, responses={**_HTML, **responses(404)})
 def thank(database: DatabaseDep, settings: SettingsDep, slug: Slug) -> HTMLResponse:
     """After a form."""
-    found = _find(database, slug)
-    return _thanks(found, slug, settings)
+    return _thanks(*_find(database, slug), settings)
 
 
 @router.get("/p/confirm/{token}", response_class=HTMLResponse, responses={**_HTML, **responses(404)})
@@ -247,14 +251,15 @@ def _shown(version: PageVersion, slug: str, settings: Settings) -> Shown:
     return Shown(version.title, f"{settings.public_url}/p/{slug}", slug, version.seo, form)
 
 
-def _find(database: Database, slug: str) -> PageVersion:
+def _find(database: Database, slug: str) -> tuple[PageVersion, str]:
+    """What is to be seen at a slug, or of the page that had it when somebody opened its form; and its slug now."""
     with database.reading() as session:
         live = cms_pages.find_live(session, slug)
-        if live is None or live.slug != slug:
+        if live is None:
             raise NotFound("page", slug[:100])
         version = cms_pages.get_version(session, live.id, live.version)
         session.expunge(version)
-        return version
+        return version, live.slug
 
 
 def _take(
@@ -265,7 +270,7 @@ def _take(
     slug: str,
     given: Mapping[str, str],
 ) -> Response:
-    version = _find(database, slug)
+    version, slug = _find(database, slug)
     if version.form is None:
         raise NotFound("form of page", slug[:100])
     done = RedirectResponse(f"/p/{slug}/thank-you", 303, headers=dict(NOT_KEPT), background=background)

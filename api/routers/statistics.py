@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from api.abilities import Ability, needs
 from api.dependencies import MAX_PAGE, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import bad_parameter, responses
-from api.schemas.base import PageOut
+from api.schemas.base import Moment, PageOut
 from api.schemas.statistics import (
     AllLinksOut,
     ComparedOut,
@@ -74,10 +73,8 @@ def get_series(
             description="Only these; may be given several times. `accepted` is what providers took.",
         ),
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="The first moment.")] = None,
-    until: Annotated[
-        AwareDatetime | None, Query(alias="to", description="The first moment after it.")
-    ] = None,
+    since: Annotated[Moment | None, Query(alias="from", description="The first moment.")] = None,
+    until: Annotated[Moment | None, Query(alias="to", description="The first moment after it.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS)] = 500,
     cursor: Annotated[int, Query(ge=0, le=2**33, description="The `next_cursor` of the page before.")] = 0,
     as_format: Format = StatisticsFormat.JSON,

@@ -4,12 +4,11 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from api.abilities import Ability, needs
 from api.dependencies import CurrentCaller, DatabaseDep, ItemId, PageDep, SettingsDep
 from api.errors import responses
-from api.schemas.base import PageOut
+from api.schemas.base import Moment, PageOut
 from api.schemas.webhook_endpoints import (
     EndpointIn,
     EndpointOut,
@@ -166,7 +165,7 @@ def replay_endpoint_delivery(
 def replay_endpoint_deliveries(
     database: DatabaseDep,
     endpoint_id: ItemId,
-    since: Annotated[AwareDatetime, Query(description="What was told from this moment on.")],
+    since: Annotated[Moment, Query(description="What was told from this moment on.")],
     state: Annotated[DeliveryState | None, Query(description="failed: only what was given up.")] = None,
 ) -> ReplayedDeliveriesOut:
     """Send all of a time once more, with the same ids: after an outage of the other side."""

@@ -1,10 +1,12 @@
 """What all schemas share: unknown fields are refused, and so is text that no database could store."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,6 +28,17 @@ _CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 # Alphanumeric sender ids have up to 11 characters (3GPP TS 23.040, 9.1.2.5), numbers up to 15 digits (ITU-T E.164).
 _SENDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ]{0,10}|\+?[0-9]{3,15}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _as_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+"""A moment with its offset, in UTC from then on."""
 
 
 class Input(BaseModel):

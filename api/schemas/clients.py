@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from api.schemas.base import ONE_LINE, Email, Input, Output, Phone, check_text
+from api.schemas.base import ONE_LINE, Email, Input, Moment, Output, Phone, check_text
 from api.schemas.contacts import Contact
 from db.fields import KEY, MAX_TEXT_CHARACTERS
 from db.queries.import_journal import IMPORTED, UNDONE
@@ -123,7 +123,7 @@ class ConsentIn(Input):
     wording: (
         Annotated[str, Field(max_length=2000, description="What the client agreed to, in its words.")] | None
     ) = None
-    given_at: Annotated[AwareDatetime, AfterValidator(_is_past)] | None = None
+    given_at: Annotated[Moment, AfterValidator(_is_past)] | None = None
 
 
 class ClientIn(Input):

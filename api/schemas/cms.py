@@ -3,14 +3,20 @@
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from api.schemas.base import ONE_LINE, Email, Id, Input, Name, Output, Text
+from api.schemas.base import ONE_LINE, Email, Id, Input, Moment, Name, Output, Text
 from api.schemas.contacts import Contact
 from db.models import PageVersion
 from db.queries.cms_pages import PageWithVersion
 from db.states import MailState, PageFormat, PageState, SignUpState
 from tasks.cms.content import MAX_SOURCE
+
+
+def _is_no_route(slug: str) -> str:
+    if slug in ("preview", "confirm"):
+        raise ValueError(f"/p/{slug}/ has a meaning of its own: choose another one")
+    return slug
 
 
 def _is_own_or_https(url: str) -> str:
@@ -22,6 +28,7 @@ def _is_own_or_https(url: str) -> str:
 Slug = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=100),
+    AfterValidator(_is_no_route),
     Field(examples=["spring-sale"], description="Lower-case letters, digits and single hyphens."),
 ]
 Url = Annotated[str, Field(max_length=500), ONE_LINE, AfterValidator(_is_own_or_https)]
@@ -105,7 +112,7 @@ class PublishIn(Input):
     """`version` null: the newest. `at` null: now."""
 
     version: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    at: AwareDatetime | None = None
+    at: Moment | None = None
 
 
 class RollbackIn(Input):

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic import BeforeValidator, Field, StrictBool, StringConstraints
 
-from api.schemas.base import ONE_LINE, Email, Id, Input, Name, Output, SenderId
+from api.schemas.base import ONE_LINE, Email, Id, Input, Moment, Name, Output, SenderId
 from db.models import Flow, FlowStep
 from db.states import Channel, FlowState, MissedPolicy, ScheduleKind, StepKind, UnsubscribeScope
 
@@ -121,7 +121,7 @@ class ScheduleIn(Input):
     kind: ScheduleKind
     expression: Annotated[str, Field(min_length=1, max_length=500, examples=["0 9 * * MON"])]
     time_zone: Annotated[str, Field(max_length=64, examples=["Europe/Dublin"])]
-    starts_at: AwareDatetime | None = None
+    starts_at: Moment | None = None
     missed_policy: MissedPolicy = MissedPolicy.SEND
     active: bool = True
 

@@ -14,7 +14,7 @@ from db.types import BigId, JsonDoc, UTCDateTime, blob, exact, word
 class Page(Base):
     """A landing page at `/p/{slug}`. What it says stands in its versions.
 
-    `scheduled_version` takes the place of `published_version` from `scheduled_at` on, without anybody doing anything: whoever reads
+    `published_at` stays when it is taken away: somebody may have seen its slug. `scheduled_version` takes the place of `published_version` from `scheduled_at` on, without anybody doing anything: whoever reads
     the page compares with the clock.
     """
 
@@ -80,7 +80,10 @@ class Asset(Base):
 
 class SignUp(Base):
     """Somebody typed an address into a form. Nothing is done with it until its owner confirms; then `email` and `given` are in the
-    client, and are forgotten here. `mail` is what became of the mail that asks for it: sent at most once."""
+    client, and are forgotten here. `mail` is what became of the mail that asks for it: sent at most once, not before `due_at`.
+
+    `mailbox` is whose the address is, however it is written. `page_id` 0: the page was deleted.
+    """
 
     __tablename__ = table("sign_ups")
 
@@ -88,6 +91,7 @@ class SignUp(Base):
     page_id: Mapped[int] = mapped_column(BigId)
     version: Mapped[int] = mapped_column(Integer)
     email: Mapped[str | None] = mapped_column(exact(254))
+    mailbox: Mapped[str | None] = mapped_column(exact(254))
     given: Mapped[dict[str, Any]] = mapped_column(JsonDoc, default=dict)
     utm: Mapped[dict[str, str]] = mapped_column(JsonDoc, default=dict)
     state: Mapped[SignUpState] = mapped_column(word(SignUpState), default=SignUpState.PENDING)
@@ -98,10 +102,12 @@ class SignUp(Base):
     address: Mapped[str | None] = mapped_column(exact(45))
     created_at: Mapped[CreatedAt]
     tried_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
     __table_args__ = (
         Index(None, "email", "created_at"),
+        Index(None, "mailbox", "created_at"),
         Index(None, "mail", "id"),
         Index(None, "state", "created_at"),
         Index(None, "page_id", "id"),

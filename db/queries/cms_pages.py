@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, case, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, load_only
 
@@ -14,6 +14,7 @@ from db.errors import Conflict, NotFound
 from db.models import Page as PageRow
 from db.models import PageRedirect, PageVersion
 from db.queries.pages import Page, page_of
+from db.queries.sign_ups import detach_sign_ups
 from db.states import PageFormat, PageState
 
 
@@ -40,11 +41,15 @@ class PageWithVersion(NamedTuple):
 
 
 class LivePage(NamedTuple):
-    """What is to be seen at a slug now; `slug` is where, which may be another one than was asked for."""
+    """What is to be seen at a slug now; `slug` is where, which may be another one than was asked for.
+
+    `born` is when the page was made: an id may be given once more when its page is deleted (SQLite).
+    """
 
     id: int
     slug: str
     version: int
+    born: datetime
 
 
 def _live() -> ColumnElement[int | None]:
@@ -143,7 +148,7 @@ def update_page(
     if slug is not None and slug != page.slug:
         _require_free(session, slug, page_id=page_id)
         session.execute(delete(PageRedirect).where(PageRedirect.slug == slug))
-        if page.published_version is not None or page.scheduled_version is not None:
+        if page.published_at is not None or page.scheduled_version is not None:
             session.add(PageRedirect(slug=page.slug, page_id=page_id))
         page.slug = slug
     page.updated_at = utc_now()
@@ -174,16 +179,20 @@ def publish_page(
 
 def unpublish_page(session: Session, page_id: int) -> PageWithVersion:
     """Show it to nobody, now or later."""
-    page = get_page(session, page_id, lock=True).page
-    page.published_version = page.scheduled_version = page.scheduled_at = page.published_at = None
+    found = get_page(session, page_id, lock=True)
+    page = found.page
+    if found.live_version is not None:
+        page.published_at = page.published_at or page.scheduled_at
+    page.published_version = page.scheduled_version = page.scheduled_at = None
     page.updated_at = utc_now()
     session.flush()
     return get_page(session, page_id)
 
 
 def delete_page(session: Session, page_id: int) -> None:
-    """The page, its versions, counts and redirects. Who signed up stays."""
+    """The page, its versions, counts and redirects. Who signed up and confirmed stays a client."""
     get_page(session, page_id, lock=True)
+    detach_sign_ups(session, page_id)
     session.execute(delete(PageRow).where(PageRow.id == page_id))
 
 
@@ -191,10 +200,39 @@ def find_live(session: Session, slug: str) -> LivePage | None:
     """What is to be seen at a slug, or where the page that had it is now; None: nothing, or nothing yet."""
     live = _live().label("live")
     redirected = select(PageRedirect.page_id).where(PageRedirect.slug == slug).scalar_subquery()
-    row = session.execute(
-        select(PageRow.id, PageRow.slug, live).where(or_(PageRow.slug == slug, PageRow.id == redirected))
-    ).one_or_none()
-    return None if row is None or row.live is None else LivePage(row.id, row.slug, row.live)
+    found = (
+        select(PageRow.id, PageRow.slug, live, PageRow.created_at)
+        .where(or_(PageRow.slug == slug, PageRow.id == redirected))
+        # A page that has the slug comes before one that had it.
+        .order_by(case((PageRow.slug == slug, 0), else_=1))
+        .limit(1)
+    )
+    row = session.execute(found).one_or_none()
+    return None if row is None or row.live is None else LivePage(row.id, row.slug, row.live, row.created_at)
+
+
+def hold_page(session: Session, page_id: int) -> None:
+    """Nobody deletes the page before the transaction ends. Raises NotFound."""
+    found = select(PageRow.id).where(PageRow.id == page_id).with_for_update(read=True)
+    if session.scalar(found) is None:
+        raise NotFound("page", page_id)
+
+
+def list_pages_asking_for(session: Session, name: str) -> Sequence[tuple[int, str]]:
+    """Id and slug of the pages whose form asks for a field, in the version that is seen, will be seen or is being written."""
+    numbers = (PageRow.current_version, PageRow.published_version, PageRow.scheduled_version)
+    rows = session.execute(
+        select(PageRow.id, PageRow.slug, PageVersion.form)
+        .join(PageVersion, (PageVersion.page_id == PageRow.id) & PageVersion.version.in_(numbers))
+        .where(PageVersion.form.is_not(None))
+        .order_by(PageRow.id)
+    )
+    asking = {
+        page_id: slug
+        for page_id, slug, form in rows
+        if form and any(each["name"] == name for each in form["fields"])
+    }
+    return list(asking.items())
 
 
 def get_version(session: Session, page_id: int, version: int) -> PageVersion:
@@ -248,12 +286,10 @@ def _state(page: PageRow, live: int | None) -> PageState:
 
 
 def _require_free(session: Session, slug: str, *, page_id: int | None = None) -> None:
-    taken = session.scalar(
-        select(func.count())
-        .select_from(PageRedirect)
-        .where(PageRedirect.slug == slug, PageRedirect.page_id != (page_id or 0))
-    )
-    if taken or session.scalar(select(PageRow.id).where(PageRow.slug == slug, PageRow.id != (page_id or 0))):
+    # Pages first: a slug that another page leaves meanwhile is among the redirects by then.
+    has = select(PageRow.id).where(PageRow.slug == slug, PageRow.id != (page_id or 0))
+    had = select(PageRedirect.id).where(PageRedirect.slug == slug, PageRedirect.page_id != (page_id or 0))
+    if session.scalar(has) or session.scalar(had):
         raise _taken(slug)
 
 

@@ -42,21 +42,28 @@ class SaidByAddress:
 
 def log_changes(session: Session, client: Client, before: dict[str, Consent], origin: ConsentOrigin) -> None:
     """Log the consents of the client that are not what they were `before` (by column)."""
-    now = {name: getattr(client, name) for name in CONSENTS}
-    rows = [
-        {
-            "client_id": client.id,
-            "channel": CONSENTS[name],
-            "consent": consent,
-            "source": origin.source[:SOURCE_CHARACTERS],
-            "wording": origin.wording,
-            "given_at": origin.given_at or utc_now(),
-        }
-        for name, consent in now.items()
-        if consent is not before[name]
-    ]
-    for row in rows:
-        session.execute(insert(ConsentChange).values(row))
+    for name, channel in CONSENTS.items():
+        consent: Consent = getattr(client, name)
+        if consent is not before[name]:
+            _log(session, client.id, channel, consent, origin)
+
+
+def log_granted(session: Session, client_id: int, channel: Channel, origin: ConsentOrigin) -> None:
+    """Log that a client agreed once more, who had agreed before."""
+    _log(session, client_id, channel, Consent.GRANTED, origin)
+
+
+def _log(session: Session, client_id: int, channel: Channel, consent: Consent, origin: ConsentOrigin) -> None:
+    session.execute(
+        insert(ConsentChange).values(
+            client_id=client_id,
+            channel=channel,
+            consent=consent,
+            source=origin.source[:SOURCE_CHARACTERS],
+            wording=origin.wording,
+            given_at=origin.given_at or utc_now(),
+        )
+    )
 
 
 def consents_of(client: Client) -> dict[str, Consent]:

@@ -12,6 +12,7 @@ from db.dialect import as_bytes, json_text, json_there
 from db.errors import Conflict, Invalid, NotFound
 from db.fields import FieldKind, FieldType, fits
 from db.models import Client, CustomField
+from db.queries.cms_pages import list_pages_asking_for
 from db.queries.custom_fields import check_room, label_of
 from db.queries.list_rules import list_rules_naming_field
 
@@ -49,12 +50,14 @@ def update_custom_field(session: Session, key: str, values: Mapping[str, Any]) -
     Raises:
         NotFound: there is no such field.
         Invalid: the kind and the choices do not go together.
-        Conflict: values of clients would not fit, or a rule of a dynamic list asks what the new kind cannot answer.
+        Conflict: values of clients would not fit, or a rule of a dynamic list or a form of a page asks what the new kind cannot answer.
     """
     field = _hold_custom_field(session, key)
     before, after = field.type, _revised(field.type, values)
     if before.kind is not after.kind or not set(before.choices) <= set(after.choices):
         _check_unnamed(session, key)
+        if before.kind is not after.kind:
+            _check_unasked(session, key)
         _check_stored(session, before, after)
     field.label = values.get("label", field.label) or label_of(key)
     field.kind, field.choices = after.kind, list(after.choices)
@@ -87,10 +90,11 @@ def check_deletable(session: Session, key: str) -> None:
 
     Raises:
         NotFound: there is no such field.
-        Conflict: the rule of a dynamic list names it.
+        Conflict: the rule of a dynamic list names it, or the form of a page.
     """
     _hold_custom_field(session, key)
     _check_unnamed(session, key)
+    _check_unasked(session, key)
 
 
 def delete_custom_field(session: Session, key: str) -> None:
@@ -98,7 +102,7 @@ def delete_custom_field(session: Session, key: str) -> None:
 
     Raises:
         NotFound: there is no such field.
-        Conflict: a rule names it, or clients have values.
+        Conflict: a rule or a form names it, or clients have values.
     """
     check_deletable(session, key)
     count = count_with_value(session, key)
@@ -148,6 +152,13 @@ def _check_unnamed(session: Session, key: str) -> None:
     if lists:
         named = ", ".join(f"'{each.name}' ({each.list_id})" for each in lists[:5])
         raise Conflict(f"the rules of these lists name the field: {named}; change them first")
+
+
+def _check_unasked(session: Session, key: str) -> None:
+    """Raises Conflict when the forms of pages ask for the field."""
+    if pages := list_pages_asking_for(session, f"custom.{key}"):
+        named = ", ".join(f"'{slug}' ({page_id})" for page_id, slug in pages[:5])
+        raise Conflict(f"the forms of these pages ask for the field: {named}; change and publish them first")
 
 
 def _check_stored(session: Session, before: FieldType, after: FieldType) -> None:

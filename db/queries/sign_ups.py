@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
 
 from db.dialect import utc_in, utc_now
@@ -22,6 +22,7 @@ def insert_sign_up(
     page_id: int,
     version: int,
     email: str,
+    mailbox: str,
     given: Mapping[str, Any],
     utm: Mapping[str, str],
     address: str,
@@ -30,6 +31,7 @@ def insert_sign_up(
         page_id=page_id,
         version=version,
         email=email,
+        mailbox=mailbox,
         given=dict(given),
         utm=dict(utm),
         address=address,
@@ -41,20 +43,21 @@ def insert_sign_up(
     return row
 
 
-def count_recent(session: Session, email: str, *, hours: int) -> int:
-    """Sign-ups with this address in the last hours, of all pages."""
+def count_recent(session: Session, mailbox: str, *, hours: int) -> int:
+    """Sign-ups for this mailbox in the last hours, of all pages."""
     query = select(func.count()).select_from(SignUp)
-    return session.scalar(query.where(SignUp.email == email, SignUp.created_at > utc_in(-hours * 3600))) or 0
+    recent = query.where(SignUp.mailbox == mailbox, SignUp.created_at > utc_in(-hours * 3600))
+    return session.scalar(recent) or 0
 
 
 def list_queued_mail(session: Session, *, limit: int) -> Sequence[int]:
-    """Sign-ups whose mail is to be sent, the oldest first; one that failed for now waits a minute."""
+    """Sign-ups whose mail is to be sent, the oldest first, if its time has come."""
     return session.scalars(
         select(SignUp.id)
         .where(
             SignUp.mail == MailState.QUEUED,
             SignUp.state == SignUpState.PENDING,
-            SignUp.tried_at.is_(None) | (SignUp.tried_at < utc_in(-60)),
+            SignUp.due_at.is_(None) | (SignUp.due_at <= utc_now()),
         )
         .order_by(SignUp.id)
         .limit(limit)
@@ -81,12 +84,23 @@ def claim_mail(session: Session, sign_up_id: int) -> SignUp | None:
     ).one()
 
 
-def record_mail(session: Session, sign_up_id: int, state: MailState, *, error: str | None = None) -> None:
-    """What became of the mail; said only of one that is being sent."""
+def record_mail(
+    session: Session,
+    sign_up_id: int,
+    state: MailState,
+    *,
+    error: str | None = None,
+    again_in: float | None = None,
+) -> None:
+    """What became of the mail; said only of one that is being sent. `again_in`: seconds until it is tried once more."""
     session.execute(
         update(SignUp)
         .where(SignUp.id == sign_up_id, SignUp.mail == MailState.SENDING)
-        .values(mail=state, error=error[:200] if error else None)
+        .values(
+            mail=state,
+            error=error[:200] if error else None,
+            due_at=None if again_in is None else utc_in(again_in),
+        )
         .execution_options(**_QUIET)
     )
 
@@ -107,7 +121,8 @@ def lock_sign_up(session: Session, sign_up_id: int) -> SignUp:
 def confirm_sign_up(session: Session, row: SignUp, *, client_id: int) -> None:
     """It is in the client now: the address and what else was typed are forgotten here."""
     row.state, row.client_id, row.confirmed_at = SignUpState.CONFIRMED, client_id, utc_now()
-    row.email, row.given, row.address = None, {}, None
+    row.email = row.mailbox = row.address = None
+    row.given = {}
     session.flush()
 
 
@@ -131,11 +146,20 @@ def forget_sign_ups(session: Session, emails: Collection[str]) -> None:
     _forget(session, SignUp.email.in_(list(emails)))
 
 
+def detach_sign_ups(session: Session, page_id: int) -> None:
+    """The page is deleted: what is not confirmed can be no more, and nothing of it is another page's that gets its id."""
+    mine = SignUp.page_id == page_id
+    _forget(session, mine & (SignUp.state == SignUpState.PENDING))
+    session.execute(update(SignUp).where(mine).values(page_id=0).execution_options(**_QUIET))
+
+
 def _forget(session: Session, which: ColumnElement[bool]) -> None:
+    # A mail that still waits is not sent any more; what became of one that was sent stays.
+    mail = case((SignUp.mail == MailState.QUEUED, MailState.HELD.value), else_=SignUp.mail)
     session.execute(
         update(SignUp)
         .where(which)
-        .values(state=SignUpState.EXPIRED, email=None, given={}, address=None)
+        .values(state=SignUpState.EXPIRED, mail=mail, email=None, mailbox=None, given={}, address=None)
         .execution_options(**_QUIET)
     )
 

@@ -58,7 +58,10 @@ def check_file(filename: str, content: bytes) -> CheckedFile:
         raise Invalid(
             "file", f"is called .{ending[:20]}, but its content is {media_type}: rename it to .{expected}"
         )
-    title = re.sub(r"[\x00-\x1f\x7f/\\]", "", PurePath(filename).name)[:200] or f"file.{expected}"
+    title = (
+        re.sub(r"[\x00-\x1f\x7f/\\]", "", PurePath(filename.encode(errors="ignore").decode()).name)[:200]
+        or f"file.{expected}"
+    )
     return CheckedFile(
         f"{secrets.token_hex(16)}.{expected}", title, media_type, hashlib.sha256(content).hexdigest()
     )

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from db.errors import NotFound
@@ -27,9 +28,10 @@ def preview_token(key: bytes, page_id: int, version: int) -> str:
     return _write(key, _PREVIEW, page_id, version, PREVIEW_SECONDS)
 
 
-def read_preview(keys: Sequence[bytes], token: str) -> tuple[int, int]:
-    """Page and version. Raises LinkOver."""
-    return _read(keys, _PREVIEW, token)
+def read_preview(keys: Sequence[bytes], token: str) -> tuple[int, int, datetime]:
+    """Page, version, and when the link was made. Raises LinkOver."""
+    page_id, version, until = _read(keys, _PREVIEW, token)
+    return page_id, version, datetime.fromtimestamp(until - PREVIEW_SECONDS, UTC)
 
 
 def confirm_token(key: bytes, sign_up_id: int) -> str:
@@ -47,10 +49,10 @@ def _write(key: bytes, purpose: str, first: int, second: int, seconds: int) -> s
     return f"{facts}.{sign(key, purpose, facts)}"
 
 
-def _read(keys: Sequence[bytes], purpose: str, token: str) -> tuple[int, int]:
+def _read(keys: Sequence[bytes], purpose: str, token: str) -> tuple[int, int, int]:
     found = _TOKEN.fullmatch(token)
     if found is None or not is_signed(keys, purpose, token.rpartition(".")[0], found[4]):
         raise LinkOver
     if int(found[3]) < time.time():
         raise LinkOver
-    return int(found[1]), int(found[2])
+    return int(found[1]), int(found[2]), int(found[3])

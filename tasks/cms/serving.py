@@ -42,7 +42,7 @@ class Pages(Generic[T]):
         self._lock = Lock()
         self._looking: set[str] = set()
         self._looked: OrderedDict[str, tuple[float, LivePage | None]] = OrderedDict()
-        self._made: OrderedDict[LivePage, T] = OrderedDict()
+        self._made: OrderedDict[tuple[LivePage, int], T] = OrderedDict()
 
     def is_fresh(self, slug: str) -> bool:
         """Whether what is known of the slug may be shown; if not, the caller has to `find` it.
@@ -77,17 +77,18 @@ class Pages(Generic[T]):
 
     def made(self, live: LivePage) -> T | None:
         """The page as it is served, if it was made before."""
-        return self._made.get(live)
+        return self._made.get((live, datetime.now(UTC).year))
 
     def make(self, live: LivePage) -> T:
-        """Render the page, and keep it."""
+        """Render the page, and keep it; a page may show the year."""
+        key = live, datetime.now(UTC).year
         with self._database.reading() as session:
             version = get_version(session, live.id, live.version)
             session.expunge(version)
         rendered = Rendered(live, version, body_of(version, live.slug, self._public_url))
         made = self._make(rendered)
         with self._lock:
-            self._made[live] = made
+            self._made[key] = made
             if len(self._made) > _MOST_RENDERED:
                 self._made.popitem(last=False)
         return made

@@ -12,8 +12,8 @@ from db.errors import Conflict, IcsError, Invalid, NotFound
 from db.models import SignUp
 from db.queries import clients, sign_ups
 from db.queries.client_lists import insert_members
-from db.queries.cms_pages import get_version
-from db.queries.consents import ConsentOrigin
+from db.queries.cms_pages import get_version, hold_page
+from db.queries.consents import ConsentOrigin, log_granted
 from db.queries.custom_fields import check_custom_fields
 from db.queries.erasure import list_erased
 from db.queries.page_counts import add_counts
@@ -21,6 +21,7 @@ from db.queries.preferences import list_suppressed_scopes
 from db.queries.suppressions import hold_gate
 from db.states import OWN_WORDS, Channel, Consent, MailState, SignUpState, SuppressionReason
 from settings import Settings
+from tasks.addresses import mailbox_of
 from tasks.cms.forms import SignUpForm, Typed, client_values, filled
 from tasks.cms.links import CONFIRM_SECONDS, LinkOver, confirm_token, read_confirm
 from tasks.cms.utm import Utm
@@ -35,8 +36,11 @@ from tasks.templates.personalization import FilledEmail
 
 log = structlog.get_logger()
 MAILS_A_DAY: Final = 3
-"""To one address, from all forms: nobody's mailbox is filled by somebody else's typing."""
-MOST_ATTEMPTS: Final = 5
+"""To one mailbox, from all forms: nobody's mailbox is filled by somebody else's typing."""
+TRIED_FOR: Final = timedelta(hours=24)
+"""So long a mail that the provider could not take is tried again: whoever typed the address waits for it."""
+_FIRST_PAUSE: Final = 60.0
+_LONGEST_PAUSE: Final = 3600.0
 SOURCE: Final = "sign-up form"
 _OTHERS: Final = tuple(each for each in SuppressionReason if each not in OWN_WORDS)
 _AT_A_TIME: Final = 100
@@ -53,9 +57,10 @@ def sign_up(
     utm: Utm,
     address: str,
 ) -> int | None:
-    """Store what was typed, and that a mail is to be sent; None: too many mails to this address today, and nothing is stored.
+    """Store what was typed, and that a mail is to be sent; None: too many mails to this mailbox today, and nothing is stored.
 
     Raises:
+        NotFound: the page is gone.
         Invalid: a custom field does not take what was typed.
     """
 
@@ -64,13 +69,16 @@ def sign_up(
         check_custom_fields(session, values.get("custom_fields", {}))
         # Behind the gate, so that of many at the same moment no more than a few are stored.
         hold_gate(session, alone=True)
-        if sign_ups.count_recent(session, typed.email, hours=24) >= MAILS_A_DAY:
+        hold_page(session, page_id)
+        mailbox = mailbox_of(typed.email)
+        if sign_ups.count_recent(session, mailbox, hours=24) >= MAILS_A_DAY:
             return None
         row = sign_ups.insert_sign_up(
             session,
             page_id=page_id,
             version=version,
             email=typed.email,
+            mailbox=mailbox,
             given=values,
             utm=utm._asdict(),
             address=address,
@@ -110,8 +118,9 @@ def send_confirmation(database: Database, settings: Settings, sign_up_id: int) -
         return False
     with closing(make_sendgrid(settings)) as messenger:
         outcome = messenger.send(body)
-    state, reason = _verdict(outcome, row.attempts)
-    database.run(lambda s: sign_ups.record_mail(s, sign_up_id, state, error=reason))
+    state, reason = _verdict(outcome, datetime.now(UTC) - row.created_at)
+    pause = _pause(outcome, row.attempts) if state is MailState.QUEUED else None
+    database.run(lambda s: sign_ups.record_mail(s, sign_up_id, state, error=reason, again_in=pause))
     return state is MailState.SENT
 
 
@@ -168,13 +177,16 @@ def _take_in(session: Session, settings: Settings, row: SignUp, email: str) -> N
     if there is None:
         client_id = _insert(session, {"email": email, **row.given, **agreed}, origin)
     else:
-        client_id = there.id
+        client_id, before = there.id, there.email_consent
         known = {name: getattr(there, name) for name in _KNOWN}
         try:
             with session.begin_nested():
                 clients.update_client(session, client_id, filled(known, row.given) | agreed, origin=origin)
         except (Conflict, Invalid):
             clients.update_client(session, client_id, agreed, origin=origin)
+        if before is Consent.GRANTED:
+            # Agreed before, perhaps in other words or unsubscribed since: that he agreed now, to these, is evidence of its own.
+            log_granted(session, client_id, Channel.EMAIL, origin)
     lift_own_words(session, Channel.EMAIL, email, source=SOURCE)
     if form.client_list_id is not None:
         with suppress(
@@ -236,11 +248,17 @@ def _form_of(session: Session, row: SignUp) -> SignUpForm:
     return SignUpForm.of(stored)
 
 
-def _verdict(outcome: BatchOutcome, attempts: int) -> tuple[MailState, str | None]:
+def _pause(outcome: BatchOutcome, attempts: int) -> float:
+    """Seconds until the mail is tried again: twice as long each time, and as long as the provider asks for."""
+    wanted = (outcome.retry_after if isinstance(outcome, NotTaken) else None) or 0.0
+    return min(max(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), wanted), _LONGEST_PAUSE)
+
+
+def _verdict(outcome: BatchOutcome, age: timedelta) -> tuple[MailState, str | None]:
     match outcome:
         case Accepted():
             return MailState.SENT, None
-        case NotTaken() if attempts < MOST_ATTEMPTS:
+        case NotTaken() if age < TRIED_FOR:
             return MailState.QUEUED, outcome.reason
         case PartlyRefused() | RequestRefused() | NotTaken():
             return MailState.FAILED, "the provider did not take it"

@@ -77,6 +77,7 @@ def _add_people_and_pages(session: Session) -> None:
         page_id=page.page.id,
         version=1,
         email="eve@example.com",
+        mailbox="eve@example.com",
         given={},
         utm={},
         address="127.0.0.1",

@@ -9,44 +9,23 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from api.routers.public_pages import Maker
 from db.dialect import utc_in
 from db.engine import Database
-from db.models import Client, ClientListMember, ConsentChange, Page, SignUp, Unsubscribed
-from db.queries.suppressions import SuppressionChange, apply_suppressions
-from db.states import Channel, Consent, MailState, PageFormat, SignUpState, SuppressionReason
+from db.models import Page, PageRedirect, SignUp
+from db.states import PageFormat
 from settings import get_settings
 from tasks.cms import serving
-from tasks.cms.content import render_body, sanitise
-from tasks.cms.links import confirm_token
+from tasks.cms.content import MAX_SOURCE, render_body, sanitise
 from tasks.cms.serving import Pages
-from tasks.cms.sign_ups import expire_old, send_confirmations
 from tasks.cms.utm import Utm
 from tasks.cms.views import ViewCounter
-from tasks.providers.outcomes import Accepted, NotTaken, Unknown
-from tasks.providers.sendgrid import SendGridMessenger
-from tasks.signing import secret_key
 from tests.integration.api.answers import created, fields_of, problem_of, walk
+from tests.integration.api.sites import FORM, publish, the
 
-FORM = {
-    "consent_text": "Send me offers of the shop by email.",
-    "from_email": "shop@example.com",
-    "fields": [{"name": "first_name", "label": "First name"}],
-}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
-
-
-@pytest.fixture
-def site(api: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """The API, whose pages are those of the test's database, looked up at each view."""
-    monkeypatch.setattr(serving, "LOOK_SECONDS", -1.0)
-    app: Any = api.app
-    pages = Pages(database, get_settings().public_url, Maker(get_settings()))
-    monkeypatch.setattr(app.state, "pages", pages)
-    monkeypatch.setattr(app.state, "views", ViewCounter(database))
-    return api
 
 
 def test_of_many_who_come_at_once_one_looks_and_the_others_see_what_is_known(
@@ -75,31 +54,6 @@ def test_a_page_that_is_deleted_takes_no_counts_of_others_with_it(
     assert site.delete(f"/api/cms/pages/{gone}").status_code == 204
     views.flush()
     assert site.get(f"/api/cms/pages/{kept}/statistics").json()["views"] == 1
-
-
-@pytest.mark.parametrize("charset", ["utf-7", "undefined", "unicode_escape"])
-def test_a_form_in_an_odd_charset_is_no_error_of_ours(site: TestClient, charset: str) -> None:
-    publish(site, form=FORM)
-    value = {"utf-7": "+2AA-", "undefined": "x", "unicode_escape": "\\ud800"}[charset]
-    body = f'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\n{value}\r\n--x--\r\n'
-    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
-    assert site.post("/p/spring/sign-up", content=body.encode(), headers=headers).status_code == 422
-
-
-def test_a_name_too_long_for_a_client_is_cut(site: TestClient, database: Database) -> None:
-    publish(site, form=FORM | {"fields": [{"name": "first_name", "label": "First name"}]})
-    fill_in(site, first_name="x" * 300)
-    assert the(database, SignUp).given == {"first_name": "x" * 100}
-
-
-def publish(site: TestClient, **values: Any) -> dict[str, Any]:
-    page = created(
-        site, "/api/cms/pages", **{"slug": "spring", "title": "Spring", "source": "# Hello"} | values
-    )
-    answer = site.post(f"/api/cms/pages/{page['id']}/publish")
-    assert answer.status_code == 200, answer.text
-    document: dict[str, Any] = answer.json()
-    return document
 
 
 def test_a_draft_is_seen_by_nobody_and_a_published_page_by_everybody(
@@ -174,10 +128,77 @@ def test_an_old_slug_leads_to_the_new_one_and_nowhere_else(site: TestClient) -> 
 
 
 @pytest.mark.parametrize(
-    "slug", ["", "A", "a b", "-a", "a-", "a--b", "../x", "a/b", "ä", "x" * 101, "preview/x"]
+    "slug",
+    ["", "A", "a b", "-a", "a-", "a--b", "../x", "a/b", "ä", "x" * 101, "preview/x", "preview", "confirm"],
 )
 def test_a_slug_is_plain(api: TestClient, slug: str) -> None:
     assert "body.slug" in fields_of(api.post("/api/cms/pages", json={"slug": slug, "title": "T"}))
+
+
+def test_a_slug_that_was_seen_leads_on_though_nothing_was_seen_meanwhile(site: TestClient) -> None:
+    path = f"/api/cms/pages/{publish(site)['id']}"
+    site.post(f"{path}/unpublish")
+    site.patch(path, json={"slug": "summer"})
+    assert site.get("/p/spring").status_code == 404
+    site.post(f"{path}/publish")
+    assert site.get("/p/spring", follow_redirects=False).headers["Location"] == "/p/summer"
+
+
+def test_a_page_that_has_a_slug_comes_before_one_that_had_it(site: TestClient, database: Database) -> None:
+    first = publish(site)
+    second = publish(site, slug="summer", title="Summer")
+    database.run(lambda s: s.add(PageRedirect(slug="summer", page_id=first["id"])))
+    shown = site.get("/p/summer", follow_redirects=False)
+    assert (shown.status_code, "Summer" in shown.text) == (200, True)
+    assert second["state"] == "published"
+
+
+def test_a_page_that_gets_the_id_and_the_slug_of_another_is_not_taken_for_it(site: TestClient) -> None:
+    gone = publish(site, source="# Secret")
+    assert "Secret" in site.get("/p/spring").text
+    site.delete(f"/api/cms/pages/{gone['id']}")
+    publish(site, source="# Other")  # With the same id on SQLite.
+    assert "Other" in site.get("/p/spring").text
+
+
+def test_a_link_to_a_draft_shows_no_page_that_is_younger_than_the_link(
+    site: TestClient, database: Database
+) -> None:
+    page = publish(site)
+    link = urlsplit(site.post(f"/api/cms/pages/{page['id']}/preview-link").json()["url"]).path
+    assert site.get(link).status_code == 200
+    database.run(lambda s: s.execute(update(Page).values(created_at=utc_in(120))))
+    assert site.get(link).status_code == 404
+
+
+def test_what_was_stored_under_older_rules_is_named_when_it_is_changed(
+    site: TestClient, database: Database
+) -> None:
+    page = publish(site)
+    database.run(lambda s: s.execute(update(Page).values(slug="preview")))
+    path = f"/api/cms/pages/{page['id']}"
+    assert "body.slug" in fields_of(site.patch(path, json={"title": "Other"}))
+    assert site.patch(path, json={"title": "Other", "slug": "spring"}).status_code == 200
+
+
+def test_a_page_that_grows_when_it_is_made_safe_has_a_largest_size(api: TestClient) -> None:
+    # A quarter of what is written, five times as long once each sign is safe.
+    source = "<p>" + "&" * (MAX_SOURCE // 4) + "</p>"
+    answer = api.post("/api/cms/pages", json={"slug": "x", "title": "X", "format": "html", "source": source})
+    assert "once it is safe" in fields_of(answer)["body.source"]
+
+
+@pytest.mark.parametrize("query", ["until=0001-01-05", "since=0001-01-01&until=0001-01-31"])
+def test_statistics_begin_somewhere(site: TestClient, query: str) -> None:
+    page = publish(site)
+    assert site.get(f"/api/cms/pages/{page['id']}/statistics?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_outside_of_all_calendars_is_named(site: TestClient, at: str) -> None:
+    page = publish(site)
+    answer = site.post(f"/api/cms/pages/{page['id']}/publish", json={"at": at})
+    assert "body.at" in fields_of(answer)
 
 
 def test_a_preview_needs_no_login_but_its_link(site: TestClient) -> None:
@@ -285,9 +306,6 @@ def test_a_stored_page_that_was_changed_behind_our_back_is_sanitised_when_it_is_
     assert "alert" not in site.get("/p/spring").text
 
 
-# --- Files
-
-
 def upload(api: TestClient, name: str, content: bytes) -> Any:
     return api.post("/api/cms/assets", files={"file": (name, content)})
 
@@ -337,104 +355,20 @@ def test_a_file_that_is_not_what_it_says_is_refused(api: TestClient, name: str, 
     assert "body.file" in fields_of(upload(api, name, content))
 
 
+def test_a_file_name_in_an_odd_charset_is_no_error_of_ours(api: TestClient) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="+2AA-.txt"\r\n\r\nhello\r\n--x--\r\n'
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=utf-7"}
+    answer = api.post("/api/cms/assets", content=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["title"] == ".txt"
+
+
 def test_a_file_has_a_largest_size(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICS_MAX_ASSET_BYTES", "1024")
     get_settings.cache_clear()
     problem_of(upload(api, "a.png", PNG + bytes(2000)), 413)
-
-
-# --- Sign-ups
-
-
-class Post:
-    """What the provider was asked to send, and its answer."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.outcome: Any = Accepted("x")
-
-    def send(self, body: bytes, **_: Any) -> Any:
-        self.bodies.append(body)
-        return self.outcome
-
-
-@pytest.fixture
-def post(monkeypatch: pytest.MonkeyPatch) -> Post:
-    found = Post()
-    monkeypatch.setenv("SENDGRID_API_KEY", "SG.tests")
-    get_settings.cache_clear()
-    monkeypatch.setattr(SendGridMessenger, "send", lambda _self, body, **more: found.send(body, **more))
-    return found
-
-
-def fill_in(site: TestClient, slug: str = "spring", **values: str) -> Any:
-    form = {"email": "ada@example.com", "consent": "yes"} | values
-    return site.post(f"/p/{slug}/sign-up", data=form, headers={"Authorization": ""}, follow_redirects=False)
-
-
-def the(database: Database, model: type[Any]) -> Any:
-    with database.reading() as s:
-        return s.scalars(select(model)).one_or_none()
-
-
-def confirm_path(database: Database) -> str:
-    return f"/p/confirm/{confirm_token(secret_key(get_settings()), the(database, SignUp).id)}"
-
-
-def test_who_signs_up_becomes_a_client_with_one_click_in_a_mail(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    vips = created(site, "/api/client-lists", name="VIP", kind="static")["id"]
-    page = publish(site, form=FORM | {"client_list_id": vips})
-    answer = fill_in(site, first_name="Ada", utm_source="letter", utm_campaign="may")
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/p/spring/thank-you")
-    assert "mailbox" in site.get("/p/spring/thank-you").text
-    assert the(database, Client) is None
-    (body,) = post.bodies
-    assert b"ada@example.com" in body
-    path = re.search(rb"(/p/confirm/[0-9a-f.-]+)", body)
-    assert path is not None
-    link = path[1].decode()
-    # A scanner opens the link: nothing happens.
-    assert "<button>" in site.get(link).text
-    assert the(database, Client) is None
-    for _ in range(2):
-        assert "signed up" in site.post(link, headers={"Authorization": ""}).text
-    client = the(database, Client)
-    assert (client.email, client.first_name, client.email_consent) == (
-        "ada@example.com",
-        "Ada",
-        Consent.GRANTED,
-    )
-    logged = the(database, ConsentChange)
-    assert (logged.source, logged.wording) == ("sign-up form", FORM["consent_text"])
-    assert the(database, ClientListMember).client_id == client.id
-    row = the(database, SignUp)
-    assert (row.state, row.email, row.given, row.client_id) == (SignUpState.CONFIRMED, None, {}, client.id)
-    counts = site.get(f"/api/cms/pages/{page['id']}/statistics").json()
-    assert (counts["sign_ups"], counts["conversions"]) == (1, 1)
-    (origin,) = counts["origins"]
-    assert (origin["source"], origin["campaign"], origin["conversions"]) == ("letter", "may", 1)
-
-
-def test_a_visitor_changes_nothing_that_is_known_of_somebody(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    created(site, "/api/clients", email="ada@example.com", first_name="Ada", email_consent="denied")
-    publish(site, form=FORM | {"fields": [*FORM["fields"], {"name": "last_name", "label": "Name"}]})
-    first = fill_in(site, first_name="Mallory", last_name="Byron")
-    unknown = fill_in(site, email="eve@example.com")
-    assert (first.status_code, first.headers["Location"]) == (
-        unknown.status_code,
-        unknown.headers["Location"],
-    )
-    with database.reading() as s:
-        sign_up = s.scalars(select(SignUp).order_by(SignUp.id)).first()
-        assert sign_up is not None
-        link = f"/p/confirm/{confirm_token(secret_key(get_settings()), sign_up.id)}"
-    site.post(link)
-    client = the(database, Client)
-    assert (client.first_name, client.last_name, client.email_consent) == ("Ada", "Byron", Consent.GRANTED)
 
 
 def test_the_form_says_what_is_missing_and_keeps_what_was_typed(site: TestClient, database: Database) -> None:
@@ -451,87 +385,6 @@ def test_the_form_says_what_is_missing_and_keeps_what_was_typed(site: TestClient
     assert " checked" not in answer.text
     assert " checked" in site.post("/p/spring/sign-up", data={"consent": "yes"}).text
     assert the(database, SignUp) is None
-
-
-def test_programs_that_fill_in_everything_get_nothing(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    publish(site, form=FORM)
-    assert fill_in(site, website="https://spam.example").status_code == 303
-    assert the(database, SignUp) is None
-
-
-def test_nobodys_mailbox_is_filled_by_somebody_elses_typing(site: TestClient, post: Post) -> None:
-    publish(site, form=FORM)
-    answers = [fill_in(site) for _ in range(6)]
-    assert {answer.status_code for answer in answers} == {303}
-    assert len(post.bodies) == 3
-
-
-@pytest.mark.parametrize("reason", [SuppressionReason.BOUNCE, SuppressionReason.SPAM_REPORT])
-def test_no_mail_goes_to_an_address_that_must_not_be_written_to(
-    site: TestClient, database: Database, post: Post, reason: SuppressionReason
-) -> None:
-    change = SuppressionChange(Channel.EMAIL, "ada@example.com", reason, datetime.now(UTC), "test")
-    database.run(lambda s: apply_suppressions(s, [change]))
-    publish(site, form=FORM)
-    assert fill_in(site).status_code == 303
-    assert (post.bodies, the(database, SignUp).mail) == ([], MailState.HELD)
-
-
-def test_who_unsubscribed_and_confirms_again_is_written_to_again(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    said = SuppressionChange(
-        Channel.EMAIL, "ada@example.com", SuppressionReason.ONE_CLICK, datetime.now(UTC), "test"
-    )
-    database.run(lambda s: apply_suppressions(s, [said]))
-    publish(site, form=FORM)
-    fill_in(site)
-    assert the(database, Unsubscribed).active is True
-    site.post(confirm_path(database))
-    assert the(database, Unsubscribed).active is False
-
-
-def test_a_mail_that_may_have_gone_out_is_not_sent_again_and_one_that_has_not_is(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    publish(site, form=FORM)
-    post.outcome = NotTaken("no connection")
-    fill_in(site)
-    assert the(database, SignUp).mail is MailState.QUEUED
-    database.run(lambda s: s.execute(update(SignUp).values(tried_at=utc_in(-61))))
-    post.outcome = Unknown("reset")
-    send_confirmations(database, get_settings())
-    assert the(database, SignUp).mail is MailState.SENDING
-    database.run(lambda s: s.execute(update(SignUp).values(tried_at=utc_in(-9999))))
-    assert send_confirmations(database, get_settings()) == 0
-    assert len(post.bodies) == 2
-
-
-def test_what_nobody_confirms_is_forgotten(site: TestClient, database: Database, post: Post) -> None:
-    publish(site, form=FORM)
-    fill_in(site, first_name="Ada")
-    link = confirm_path(database)
-    database.run(lambda s: s.execute(update(SignUp).values(created_at=utc_in(-8 * 86400))))
-    assert expire_old(database) == 1
-    row = the(database, SignUp)
-    assert (row.state, row.email, row.given) == (SignUpState.EXPIRED, None, {})
-    assert site.post(link).status_code == 404
-    assert the(database, Client) is None
-
-
-def test_a_link_that_is_not_ours_confirms_nothing(site: TestClient, database: Database, post: Post) -> None:
-    publish(site, form=FORM)
-    fill_in(site)
-    link = confirm_path(database)
-    for forged in (
-        link[:-1] + ("0" if link[-1] != "0" else "1"),
-        "/p/confirm/1-0-9999999999." + "0" * 32,
-        "/p/confirm/x",
-    ):
-        assert site.post(forged).status_code == 404
-    assert the(database, Client) is None
 
 
 @pytest.mark.parametrize("path", ["/p/confirm/x", "/p/preview/x", "/p/nothing/thank-you", "/unsubscribe/x"])
@@ -567,31 +420,3 @@ def test_who_invents_origins_fills_no_table(site: TestClient, database: Database
     counts = site.get(f"/api/cms/pages/{page['id']}/statistics").json()
     assert counts["views"] == 250
     assert len(counts["origins"]) == 201
-
-
-def test_a_form_asks_only_for_what_there_is(api: TestClient) -> None:
-    created(api, "/api/custom-fields", key="age", label="Age", kind="number")
-    for name, words in (("custom.nothing", "no custom field"), ("custom.age", "no text")):
-        body = {"slug": "x", "title": "X", "form": FORM | {"fields": [{"name": name, "label": "L"}]}}
-        assert words in fields_of(api.post("/api/cms/pages", json=body))["body.form.fields.0.name"]
-    problem_of(
-        api.post("/api/cms/pages", json={"slug": "x", "title": "X", "form": FORM | {"client_list_id": 99}}),
-        404,
-    )
-
-
-def test_a_person_gets_what_was_typed_with_his_address_and_it_is_erased_with_him(
-    site: TestClient, database: Database, post: Post
-) -> None:
-    client_id = created(site, "/api/clients", email="ada@example.com")["id"]
-    publish(site, form=FORM)
-    fill_in(site, first_name="Ada")
-    (row,) = site.get(f"/api/clients/{client_id}/export").json()["sign_ups"]
-    assert (row["email"], row["given"]) == ("ada@example.com", {"first_name": "Ada"})
-    link = confirm_path(database)
-    erased = site.post(f"/api/clients/{client_id}/erase", json={"confirm": "ada@example.com"})
-    assert erased.status_code == 200, erased.text
-    left = the(database, SignUp)
-    assert (left.state, left.email, left.given) == (SignUpState.EXPIRED, None, {})
-    assert site.post(link).status_code == 404
-    assert the(database, Client) is None

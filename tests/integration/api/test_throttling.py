@@ -39,6 +39,19 @@ def limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tes
         yield client
 
 
+def test_one_visitor_has_no_more_mails_sent_than_his_share(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICS_LIMIT_SIGN_UP", "2/hour")
+    get_settings.cache_clear()
+    with TestClient(create_app()) as client:
+        sent = [client.post("/p/spring/sign-up", data={"email": "ada@example.com"}) for _ in range(3)]
+        assert [each.status_code for each in sent] == [404, 404, 429]
+        assert sent[2].headers["RateLimit-Policy"] == "2;w=3600"
+        assert client.get("/p/spring/thank-you").status_code == 404
+        assert client.get("/p/spring/sign-up").status_code == 405
+
+
 def test_who_guesses_from_many_addresses_gets_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICS_LIMIT_ACCOUNT", "10/hour")
     limiter = Limiter(Settings())
