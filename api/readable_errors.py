@@ -27,9 +27,16 @@ class ReadableErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_for_people = scope["type"] == "http" and scope["path"].startswith(_FOR_PEOPLE)
-        if is_for_people and "text/html" in Headers(scope=scope).get("accept", ""):
-            send = _Rewritten(send)
-        await self._app(scope, receive, send)
+        if not (is_for_people and "text/html" in Headers(scope=scope).get("accept", "")):
+            await self._app(scope, receive, send)
+            return
+        rewritten = _Rewritten(send)
+        try:
+            await self._app(scope, receive, rewritten)
+        except Exception:
+            # The answer to what nobody foresaw is written outside of all middleware, as JSON. It is still logged there.
+            await rewritten.fail()
+            raise
 
 
 class _Rewritten:
@@ -39,16 +46,24 @@ class _Rewritten:
         self._send = send
         self._start: Message | None = None
         self._body = b""
+        self._is_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and _is_problem(message):
             self._start = message
         elif self._start is None:
+            self._is_begun = True
             await self._send(message)
         else:
             self._body += message.get("body", b"")
             if not message.get("more_body"):
                 await self._send_page(self._start, orjson.loads(self._body))
+
+    async def fail(self) -> None:
+        """An error on our side, unless something was sent already."""
+        if not self._is_begun:
+            start = {"type": "http.response.start", "status": 500, "headers": []}
+            await self._send_page(start, {"detail": "Something went wrong on our side. Please try again."})
 
     async def _send_page(self, start: Message, document: Mapping[str, Any]) -> None:
         status = start["status"]
@@ -57,6 +72,7 @@ class _Rewritten:
         headers = [(name, value) for name, value in start["headers"] if name.lower() not in replaced]
         ours = {**NOT_KEPT, "Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(page))}
         headers += [(name.lower().encode(), value.encode()) for name, value in ours.items()]
+        self._is_begun = True
         await self._send({**start, "headers": headers})
         await self._send({"type": "http.response.body", "body": page})
 

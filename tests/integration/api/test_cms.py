@@ -15,6 +15,7 @@ from api.routers.public_pages import Maker
 from db.dialect import utc_in
 from db.engine import Database
 from db.models import Page, PageRedirect, SignUp
+from db.queries import cms_pages
 from db.states import PageFormat
 from settings import get_settings
 from tasks.cms import serving
@@ -395,6 +396,20 @@ def test_who_follows_a_broken_link_reads_a_page_and_programs_a_problem(site: Tes
     assert answer.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     problem_of(site.get(path), 404)
+
+
+def test_an_error_of_ours_is_a_page_for_people_and_a_problem_for_programs(
+    site: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("ada@example.com")
+
+    monkeypatch.setattr(cms_pages, "find_live", broken)
+    answer = site.get("/p/spring/thank-you", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "went wrong on our side" in answer.text
+    assert "ada@" not in answer.text
+    problem_of(site.get("/p/spring/thank-you"), 500)
 
 
 def test_views_are_counted_by_origin(site: TestClient, database: Database) -> None:
