@@ -1,4 +1,4 @@
-"""The HTTP API. Everything under `/api` needs a token; what is public stands in `_PUBLIC`."""
+"""The HTTP API. Everything under `/api` needs a token; what is public stands in `_PUBLIC`, and `/health` and `/ready`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -101,13 +101,15 @@ _PUBLIC: tuple[APIRouter, ...] = (
     public_pages.router,
     webhooks.router,
     unsubscribe.router,
-    health.router,
     monitoring.router,
     access.door,
 )
 
 # What every route under /api may answer: a broken or slow body, no token, no database.
 _ANYWHERE = errors.responses(400, 401, 403, 408, 413, 429, 503)
+
+# What every public route may answer, but for those that watch over the process.
+_ANYBODY = errors.responses(429, 503)
 
 # SendGrid posts up to 768 KB; the form around an uploaded file has its own size.
 WEBHOOK_BYTES = 2 * 1024 * 1024
@@ -159,7 +161,8 @@ def create_app() -> FastAPI:
     errors.install(app)
     # Routes are looked through one after the other: first what the whole internet asks for.
     for router in _PUBLIC:
-        app.include_router(router)
+        app.include_router(router, responses=_ANYBODY)
+    app.include_router(health.router)
     for router in _WITH_TOKEN:
         app.include_router(
             router,

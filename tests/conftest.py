@@ -56,7 +56,7 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 
 def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests ask more often than people do; those about limits set their own."""
-    for name in ("ADDRESS", "TOKEN", "LOGIN", "ACCOUNT", "EXPORT", "SEND", "PAGES"):
+    for name in ("ADDRESS", "TOKEN", "LOGIN", "ACCOUNT", "EXPORT", "SEND", "PAGES", "SIGN_UP"):
         monkeypatch.setenv(f"ICS_LIMIT_{name}", "1000000/minute")
 
 

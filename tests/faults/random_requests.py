@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.app import create_app
+from api.throttling import Budget
 from db.engine import Database
 from db.migrate import upgrade
 from db.queries.tokens import create_token
@@ -236,8 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     console = Console(highlight=False, soft_wrap=True)
     # More is asked here than anybody should ask.
-    for name in ("ADDRESS", "TOKEN", "LOGIN", "PASSWORD", "EXPORT", "SEND", "PAGES", "WEBHOOKS"):
-        os.environ[f"ICS_LIMIT_{name}"] = "100000000/minute"
+    for budget in Budget:
+        os.environ[f"ICS_LIMIT_{budget.name}"] = "100000000/minute"
     server = os.environ.get(VARIABLE)
     with tempfile.TemporaryDirectory(prefix="ics-random-") as folder:
         home = Path(folder)

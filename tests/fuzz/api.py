@@ -24,6 +24,7 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 
 from api.app import create_app
+from api.throttling import Budget
 from db.engine import Database, get_database, make_engine
 from db.migrate import upgrade
 from db.queries.tokens import create_token
@@ -63,10 +64,7 @@ def environment(home: Path) -> dict[str, str]:
         "ICS_LOG_LEVEL": "ERROR",
         "SENDMODE_WEBHOOK_SECRET": "secret",
         # More is asked here than anybody should ask.
-        **{
-            f"ICS_LIMIT_{name}": "100000000/minute"
-            for name in ("ADDRESS", "TOKEN", "LOGIN", "PASSWORD", "EXPORT", "SEND", "PAGES", "WEBHOOKS")
-        },
+        **{f"ICS_LIMIT_{budget.name}": "100000000/minute" for budget in Budget},
         # Nothing listens there: whatever is asked of Prefect waits for the dispatcher.
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
     }
